@@ -8,6 +8,7 @@
 //! Decoding is total: any bytes give a value or a typed error, never a panic.
 
 pub mod command;
+pub mod documents;
 pub mod envelope;
 pub mod event;
 pub mod limits;

@@ -16,8 +16,6 @@ pub const MAX_OPEN_JOBS: usize = 32;
 pub const MAX_REJECTIONS: usize = 100;
 /// Most spools named in one sync.
 pub const MAX_SPOOLS: usize = 64;
-/// Deepest nesting of JSON that is read.
-pub const MAX_JSON_DEPTH: usize = 64;
 /// Largest sequence number: what a signed 64-bit column holds.
 pub const MAX_SEQ: u64 = i64::MAX as u64;
 

@@ -1,0 +1,1 @@
+//! TODO: replaced by the first real content.

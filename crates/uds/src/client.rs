@@ -1,0 +1,610 @@
+//! The client of one ECU: one outstanding request, timing, repetition, tester present.
+
+use core::time::Duration;
+
+use crate::nrc::Nrc;
+use crate::reader::DecodeError;
+use crate::request::Request;
+use crate::response::Response;
+use crate::service::{Service, Session};
+
+/// Limits of a [`Client`]. All durations are local waiting times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// P2 until a session's answer says otherwise.
+    pub p2: Duration,
+    /// P2* until a session's answer says otherwise.
+    pub p2_star: Duration,
+    /// Added to P2 and P2* for the way there and back and for a busy bench computer.
+    pub transport_margin: Duration,
+    /// Most answers 78 to one request.
+    pub max_pending: u32,
+    /// Longest time from the first 78 to the final answer.
+    pub pending_total: Duration,
+    /// Wait before a request answered by 21 is sent again. 21 means that nothing was done, so that every
+    /// service may be repeated.
+    pub busy_wait: Duration,
+    /// Most repetitions after 21.
+    pub max_busy: u32,
+    /// Most repetitions after silence, for services 22, 19 and 3E only.
+    pub max_silent: u32,
+    /// Time without a seed request after 36 or 37.
+    pub security_delay: Duration,
+    /// Interval of 3E 80 outside the default session; `None` sends none.
+    pub tester_present: Option<Duration>,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            p2: Duration::from_millis(50),
+            p2_star: Duration::from_secs(5),
+            transport_margin: Duration::from_secs(1),
+            max_pending: 500,
+            pending_total: Duration::from_mins(2),
+            busy_wait: Duration::from_millis(200),
+            max_busy: 10,
+            max_silent: 2,
+            security_delay: Duration::from_secs(10),
+            tester_present: Some(Duration::from_secs(2)),
+        }
+    }
+}
+
+/// To whom a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addressing {
+    /// To this ECU alone.
+    Physical,
+    /// To the functional address: every ECU of the vehicle hears it.
+    Functional,
+}
+
+/// One message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// To whom.
+    pub addressing: Addressing,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Which time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// P2: no answer at all.
+    P2,
+    /// P2*: a 78, then no further answer.
+    P2Star,
+}
+
+/// A failure of the transport, kept apart from what an ECU answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LinkFault {
+    /// The gateway refused the message (negative acknowledgement of ISO 13400-2).
+    #[error("the gateway refused the message with code {code:02X}")]
+    Refused {
+        /// Code of the negative acknowledgement.
+        code: u8,
+    },
+    /// The connection ended.
+    #[error("the connection ended")]
+    Closed,
+}
+
+/// How a request ended badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UdsError {
+    /// The ECU refused.
+    #[error("{service} refused: {nrc}")]
+    NegativeResponse {
+        /// The service refused.
+        service: Service,
+        /// Why.
+        nrc: Nrc,
+    },
+    /// The ECU was silent; whether it acted is unknown.
+    #[error("{service}: no answer within {waited:?} ({wait:?}, {attempts} attempts)")]
+    Timeout {
+        /// The service asked for.
+        service: Service,
+        /// Which time ran out.
+        wait: Wait,
+        /// How long the last attempt was waited for.
+        waited: Duration,
+        /// Requests sent.
+        attempts: u32,
+    },
+    /// The ECU answered this service with bytes that are no answer.
+    #[error("{service}: the answer is malformed")]
+    Unexpected {
+        /// The service asked for.
+        service: Service,
+        /// What is wrong.
+        #[source]
+        source: DecodeError,
+    },
+    /// The ECU said 78 too often or for too long; whether it acted is unknown.
+    #[error("{service}: still pending after {count} answers 78 and {elapsed:?}")]
+    PendingCap {
+        /// The service asked for.
+        service: Service,
+        /// Answers 78 seen.
+        count: u32,
+        /// Time since the first of them.
+        elapsed: Duration,
+    },
+    /// The transport failed; whether the ECU acted is unknown unless the gateway refused.
+    #[error("{service}: {fault}")]
+    Link {
+        /// The service asked for.
+        service: Service,
+        /// What failed.
+        #[source]
+        fault: LinkFault,
+    },
+}
+
+impl UdsError {
+    /// The negative response code, if the ECU gave one.
+    pub const fn nrc(&self) -> Option<Nrc> {
+        match self {
+            Self::NegativeResponse { nrc, .. } => Some(*nrc),
+            _ => None,
+        }
+    }
+}
+
+/// Why a request was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Another request is outstanding.
+    #[error("{service} is outstanding")]
+    Busy {
+        /// The service of the outstanding request.
+        service: Service,
+    },
+    /// The ECU asked for a delay before the next seed.
+    #[error("no seed may be requested before {until:?}")]
+    SecurityDelay {
+        /// On the clock of `now`.
+        until: Duration,
+    },
+}
+
+/// How a request ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Completion {
+    /// The answer; `None` when silence means success (suppressed) or nobody answered a functional request.
+    pub response: Option<Response>,
+    /// The answer's bytes, empty without an answer.
+    pub raw: Vec<u8>,
+    /// Answers 78 seen.
+    pub pending: u32,
+    /// Requests sent: 1 and one more for each repetition.
+    pub attempts: u32,
+    /// From the first sending to the answer.
+    pub elapsed: Duration,
+}
+
+/// Why a message was thrown away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Discard {
+    /// Nothing is outstanding: late, or the answer to a tester present.
+    NothingOutstanding,
+    /// It names another service.
+    OtherService,
+    /// It names the same service with another identifier, counter or sub-function: late.
+    OtherRequest,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The request ended; the next may be sent.
+    Completed(Result<Completion, UdsError>),
+    /// The ECU said 78.
+    Pending {
+        /// How often for this request.
+        count: u32,
+    },
+    /// The request will be or was sent again.
+    Repeating {
+        /// Requests sent so far, this repetition included.
+        attempts: u32,
+    },
+    /// A message was thrown away.
+    Discarded(Discard),
+}
+
+/// What the caller has to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Output {
+    /// Messages to send, in order.
+    pub transmit: Vec<Transmit>,
+    /// What happened.
+    pub event: Option<Event>,
+}
+
+impl Output {
+    fn event(event: Event) -> Self {
+        Self {
+            transmit: Vec::new(),
+            event: Some(event),
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Outstanding {
+    request: Request,
+    addressing: Addressing,
+    first_sent: Duration,
+    sent: Duration,
+    deadline: Duration,
+    attempts: u32,
+    busy: u32,
+    silent: u32,
+    pending: u32,
+    pending_since: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Idle,
+    Waiting(Outstanding),
+    /// After 21, until the deadline.
+    Holding(Outstanding),
+}
+
+/// The client of one ECU, a pure state machine.
+///
+/// Feed it messages *of this ECU only* (the transport tells them apart by source address) and call
+/// [`Client::on_timer`] at [`Client::next_deadline`]. Answers that arrive after their request ended are told apart
+/// by the echoed identifier, counter or sub-function; services 14, 34 and 37 echo nothing, so after a time-out
+/// the caller reads the ECU's state before it asks for one of these again.
+#[derive(Debug, Clone)]
+pub struct Client {
+    config: ClientConfig,
+    session: Session,
+    p2: Duration,
+    p2_star: Duration,
+    last_activity: Duration,
+    seed_not_before: Option<Duration>,
+    state: State,
+}
+
+impl Client {
+    /// A client in the default session with nothing outstanding.
+    pub fn new(config: ClientConfig, now: Duration) -> Self {
+        Self {
+            config,
+            session: Session::Default,
+            p2: config.p2,
+            p2_star: config.p2_star,
+            last_activity: now,
+            seed_not_before: None,
+            state: State::Idle,
+        }
+    }
+
+    /// The session that the ECU last confirmed.
+    pub const fn session(&self) -> Session {
+        self.session
+    }
+
+    /// P2 and P2* in force, without the transport's margin.
+    pub const fn timing(&self) -> (Duration, Duration) {
+        (self.p2, self.p2_star)
+    }
+
+    /// Whether a request is outstanding.
+    pub const fn is_busy(&self) -> bool {
+        !matches!(self.state, State::Idle)
+    }
+
+    /// Until when no seed may be requested, for keeping over a restart.
+    pub const fn seed_not_before(&self) -> Option<Duration> {
+        self.seed_not_before
+    }
+
+    /// Restores a delay kept over a restart.
+    pub const fn set_seed_not_before(&mut self, until: Duration) {
+        self.seed_not_before = Some(until);
+    }
+
+    /// Sends a request to this ECU.
+    ///
+    /// # Errors
+    /// [`SendError`] when another request is outstanding or a security delay is running; nothing is sent.
+    pub fn send(&mut self, request: Request, now: Duration) -> Result<Output, SendError> {
+        self.start(request, Addressing::Physical, now)
+    }
+
+    /// Sends a request to the functional address and takes this ECU's answer. Silence is no error: the
+    /// completion then has no response.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub fn send_functional(&mut self, request: Request, now: Duration) -> Result<Output, SendError> {
+        self.start(request, Addressing::Functional, now)
+    }
+
+    fn start(
+        &mut self,
+        request: Request,
+        addressing: Addressing,
+        now: Duration,
+    ) -> Result<Output, SendError> {
+        if let State::Waiting(other) | State::Holding(other) = &self.state {
+            return Err(SendError::Busy {
+                service: other.request.service(),
+            });
+        }
+        if let (Request::RequestSeed { .. }, Some(until)) = (&request, self.seed_not_before) {
+            if now < until {
+                return Err(SendError::SecurityDelay { until });
+            }
+            self.seed_not_before = None;
+        }
+        let outstanding = Outstanding {
+            request,
+            addressing,
+            first_sent: now,
+            sent: now,
+            deadline: now,
+            attempts: 0,
+            busy: 0,
+            silent: 0,
+            pending: 0,
+            pending_since: None,
+        };
+        Ok(self.transmit(outstanding, now))
+    }
+
+    fn transmit(&mut self, mut outstanding: Outstanding, now: Duration) -> Output {
+        outstanding.sent = now;
+        outstanding.attempts = outstanding.attempts.saturating_add(1);
+        outstanding.pending_since = None;
+        outstanding.deadline = now
+            .saturating_add(self.p2)
+            .saturating_add(self.config.transport_margin);
+        self.last_activity = now;
+        let bytes = outstanding.request.encode();
+        let transmit = vec![Transmit {
+            addressing: outstanding.addressing,
+            bytes,
+        }];
+        self.state = State::Waiting(outstanding);
+        Output {
+            transmit,
+            event: None,
+        }
+    }
+
+    /// Takes a message of this ECU.
+    pub fn on_message(&mut self, bytes: &[u8], now: Duration) -> Output {
+        let outstanding = match core::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => return Output::event(Event::Discarded(Discard::NothingOutstanding)),
+            State::Holding(outstanding) => {
+                self.state = State::Holding(outstanding);
+                return Output::event(Event::Discarded(Discard::NothingOutstanding));
+            }
+            State::Waiting(outstanding) => outstanding,
+        };
+        let service = outstanding.request.service();
+        let named = match bytes {
+            [0x7F, sid, ..] => *sid,
+            [first, ..] if first & 0x40 != 0 => first & !0x40,
+            _ => 0,
+        };
+        if named != service.sid() {
+            self.state = State::Waiting(outstanding);
+            return Output::event(Event::Discarded(Discard::OtherService));
+        }
+        match Response::decode(bytes) {
+            Err(source) => self.fail(UdsError::Unexpected { service, source }, now),
+            Ok(Response::Negative { nrc, .. }) => self.on_negative(outstanding, nrc, now),
+            Ok(response) if response.answers(&outstanding.request) => {
+                self.complete(&outstanding, Some((response, bytes)), now)
+            }
+            Ok(_) => {
+                self.state = State::Waiting(outstanding);
+                Output::event(Event::Discarded(Discard::OtherRequest))
+            }
+        }
+    }
+
+    fn on_negative(&mut self, mut outstanding: Outstanding, nrc: Nrc, now: Duration) -> Output {
+        let service = outstanding.request.service();
+        match nrc {
+            Nrc::ResponsePending => {
+                let since = *outstanding.pending_since.get_or_insert(now);
+                let count = outstanding.pending.saturating_add(1);
+                let elapsed = now.saturating_sub(since);
+                if count > self.config.max_pending || elapsed > self.config.pending_total {
+                    return self.fail(
+                        UdsError::PendingCap {
+                            service,
+                            count,
+                            elapsed,
+                        },
+                        now,
+                    );
+                }
+                outstanding.pending = count;
+                let wait = self.p2_star.saturating_add(self.config.transport_margin);
+                let cap = since.saturating_add(self.config.pending_total);
+                outstanding.sent = now;
+                outstanding.deadline = now.saturating_add(wait).min(cap);
+                self.state = State::Waiting(outstanding);
+                Output::event(Event::Pending { count })
+            }
+            Nrc::BusyRepeatRequest if outstanding.busy < self.config.max_busy => {
+                outstanding.busy = outstanding.busy.saturating_add(1);
+                outstanding.deadline = now.saturating_add(self.config.busy_wait);
+                let attempts = outstanding.attempts.saturating_add(1);
+                self.state = State::Holding(outstanding);
+                Output::event(Event::Repeating { attempts })
+            }
+            _ => {
+                if matches!(
+                    nrc,
+                    Nrc::RequiredTimeDelayNotExpired | Nrc::ExceededNumberOfAttempts
+                ) {
+                    self.seed_not_before = Some(now.saturating_add(self.config.security_delay));
+                }
+                self.fail(UdsError::NegativeResponse { service, nrc }, now)
+            }
+        }
+    }
+
+    /// Takes the passing of time: call it at [`Client::next_deadline`], earlier calls do nothing.
+    pub fn on_timer(&mut self, now: Duration) -> Output {
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => self.keep_session(now),
+            State::Holding(outstanding) if now >= outstanding.deadline => self.transmit(outstanding, now),
+            State::Waiting(outstanding) if now >= outstanding.deadline => self.on_silence(outstanding, now),
+            early => {
+                self.state = early;
+                Output::default()
+            }
+        }
+    }
+
+    fn keep_session(&mut self, now: Duration) -> Output {
+        if self.tester_present_due().is_none_or(|due| now < due) {
+            return Output::default();
+        }
+        self.last_activity = now;
+        let bytes = Request::TesterPresent { suppress: true }.encode();
+        Output {
+            transmit: vec![Transmit {
+                addressing: Addressing::Physical,
+                bytes,
+            }],
+            event: None,
+        }
+    }
+
+    fn on_silence(&mut self, mut outstanding: Outstanding, now: Duration) -> Output {
+        let service = outstanding.request.service();
+        let silence_is_fine =
+            outstanding.request.is_suppressed() || outstanding.addressing == Addressing::Functional;
+        if let Some(since) = outstanding.pending_since {
+            let elapsed = now.saturating_sub(since);
+            if elapsed >= self.config.pending_total {
+                return self.fail(
+                    UdsError::PendingCap {
+                        service,
+                        count: outstanding.pending,
+                        elapsed,
+                    },
+                    now,
+                );
+            }
+        } else if silence_is_fine {
+            return self.complete(&outstanding, None, now);
+        }
+        if service.is_idempotent() && outstanding.silent < self.config.max_silent {
+            outstanding.silent = outstanding.silent.saturating_add(1);
+            let attempts = outstanding.attempts.saturating_add(1);
+            let mut output = self.transmit(outstanding, now);
+            output.event = Some(Event::Repeating { attempts });
+            return output;
+        }
+        let wait = if outstanding.pending_since.is_some() {
+            Wait::P2Star
+        } else {
+            Wait::P2
+        };
+        let waited = now.saturating_sub(outstanding.sent);
+        self.fail(
+            UdsError::Timeout {
+                service,
+                wait,
+                waited,
+                attempts: outstanding.attempts,
+            },
+            now,
+        )
+    }
+
+    /// Takes a failure of the transport. A refusal ends the outstanding request, a closed connection also puts
+    /// the ECU's session back to the default as far as this client knows.
+    pub fn on_link_fault(&mut self, fault: LinkFault, now: Duration) -> Output {
+        if fault == LinkFault::Closed {
+            self.enter_default_session();
+        }
+        match core::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => Output::default(),
+            State::Waiting(outstanding) | State::Holding(outstanding) => {
+                let service = outstanding.request.service();
+                self.fail(UdsError::Link { service, fault }, now)
+            }
+        }
+    }
+
+    /// When [`Client::on_timer`] wants to be called next.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        match &self.state {
+            State::Waiting(outstanding) | State::Holding(outstanding) => Some(outstanding.deadline),
+            State::Idle => self.tester_present_due(),
+        }
+    }
+
+    fn tester_present_due(&self) -> Option<Duration> {
+        let every = self.config.tester_present?;
+        (self.session != Session::Default).then(|| self.last_activity.saturating_add(every))
+    }
+
+    fn fail(&mut self, error: UdsError, now: Duration) -> Output {
+        self.state = State::Idle;
+        self.last_activity = now;
+        Output::event(Event::Completed(Err(error)))
+    }
+
+    fn complete(
+        &mut self,
+        outstanding: &Outstanding,
+        answer: Option<(Response, &[u8])>,
+        now: Duration,
+    ) -> Output {
+        self.state = State::Idle;
+        self.last_activity = now;
+        let (response, raw) = match answer {
+            Some((response, raw)) => (Some(response), raw.to_vec()),
+            None => (None, Vec::new()),
+        };
+        match (&response, &outstanding.request) {
+            (Some(Response::SessionControl { session, timing }), _) => {
+                self.session = *session;
+                self.p2 = timing.p2();
+                self.p2_star = timing.p2_star();
+            }
+            (
+                None,
+                Request::SessionControl {
+                    session,
+                    suppress: true,
+                },
+            ) => self.session = *session,
+            (_, Request::EcuReset { .. }) => self.enter_default_session(),
+            _ => {}
+        }
+        Output::event(Event::Completed(Ok(Completion {
+            response,
+            raw,
+            pending: outstanding.pending,
+            attempts: outstanding.attempts,
+            elapsed: now.saturating_sub(outstanding.first_sent),
+        })))
+    }
+
+    fn enter_default_session(&mut self) {
+        self.session = Session::Default;
+        self.p2 = self.config.p2;
+        self.p2_star = self.config.p2_star;
+    }
+}

@@ -1,0 +1,2 @@
+//! Device agent.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Fleet server.
+fn main() {}
