@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::limits::{MAX_PAYLOAD_BYTES, MAX_SEQ};
 
 /// Why a control document can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,16 @@ pub enum ControlError {
         len: usize,
         /// The limit.
         most: usize,
+    },
+    /// A number that no document of ours can have.
+    #[error("{field} is {value}, it must be {least} to {MAX_SEQ}")]
+    OutOfRange {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The smallest value allowed.
+        least: u64,
     },
 }
 
@@ -89,4 +99,12 @@ pub(crate) fn at_most<T>(list: &[T], name: &'static str, most: usize) -> Result<
         });
     }
     Ok(())
+}
+
+/// Refuses a number that would overflow a signed 64-bit column or go below `least`.
+pub(crate) fn in_range(value: u64, field: &'static str, least: u64) -> Result<(), ControlError> {
+    if (least..=MAX_SEQ).contains(&value) {
+        return Ok(());
+    }
+    Err(ControlError::OutOfRange { field, value, least })
 }

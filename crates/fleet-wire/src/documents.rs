@@ -10,6 +10,7 @@ use crate::event::{
 };
 use crate::live::{LIVE_TYPE, Live};
 use crate::presence::{PRESENCE_TYPE, Presence};
+use crate::properties;
 use crate::receipt::{RECEIPT_TYPE, Receipt, SYNC_ANSWER_TYPE, SyncAnswer};
 use crate::sync::{SYNC_TYPE, Sync};
 use crate::topic::Channel;
@@ -30,7 +31,10 @@ fn control<T: JsonSchema>(name: &str) -> Value {
 
 fn event<T: JsonSchema>(name: &str) -> Value {
     let mut data = schema::<T>();
-    let definitions = data.as_object_mut().and_then(|data| data.remove("$defs"));
+    let definitions = data.as_object_mut().and_then(|data| {
+        data.remove("$schema");
+        data.remove("$defs")
+    });
     let mut envelope = schema::<Envelope>();
     require(&mut envelope, "type", &json!({ "const": name }));
     require(&mut envelope, "specversion", &json!({ "const": "1.0" }));
@@ -120,6 +124,29 @@ fn channel_description(channel: Channel) -> (&'static str, &'static str, u8, boo
     }
 }
 
+/// The MQTT 5 user properties of an event.
+fn user_properties() -> Value {
+    let (uuid, position) = (
+        json!({ "type": "string", "format": "uuid" }),
+        json!({ "type": "string", "pattern": "^(0|[1-9][0-9]{0,18})$" }),
+    );
+    json!({
+        "type": "object",
+        "required": [properties::SPOOL, properties::SEQ],
+        "properties": {
+            properties::SPOOL: uuid,
+            properties::SEQ: position,
+            properties::PREV_SPOOL: uuid,
+            properties::PREV_LAST_SEQ: position,
+            properties::HOLE_TO: position,
+        },
+        "dependentRequired": {
+            properties::PREV_SPOOL: [properties::PREV_LAST_SEQ],
+            properties::PREV_LAST_SEQ: [properties::PREV_SPOOL],
+        },
+    })
+}
+
 /// The AsyncAPI 3 description of the wire, from the server's side.
 pub fn asyncapi() -> Value {
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
@@ -162,14 +189,15 @@ pub fn asyncapi() -> Value {
         } else {
             CONTROL_CONTENT_TYPE
         };
-        messages.insert(
-            (*r#type).to_owned(),
-            json!({
-                "name": r#type,
-                "contentType": content,
-                "payload": { "$ref": format!("./schemas/{type}.schema.json") },
-            }),
-        );
+        let mut message = json!({
+            "name": r#type,
+            "contentType": content,
+            "payload": { "$ref": format!("./schemas/{type}.schema.json") },
+        });
+        if let (Channel::Events, Some(message)) = (channel, message.as_object_mut()) {
+            message.insert("headers".to_owned(), user_properties());
+        }
+        messages.insert((*r#type).to_owned(), message);
     }
     json!({
         "asyncapi": "3.0.0",

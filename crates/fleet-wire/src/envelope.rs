@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::event::{EventBody, EventType};
-use crate::limits::MAX_PAYLOAD_BYTES;
+use crate::limits::{MAX_ATTRIBUTE_BYTES, MAX_NOTE_CHARS, MAX_PAYLOAD_BYTES};
 use crate::properties::EventProperties;
 use crate::receipt::RejectCode;
 use crate::topic::Topic;
@@ -98,6 +98,14 @@ pub enum DecodeError {
     /// Not JSON or not an envelope.
     #[error("event is no CloudEvents document")]
     Malformed(#[source] serde_json::Error),
+    /// An attribute that is stored in a column is longer than allowed.
+    #[error("the event's {attribute} has {bytes} bytes, the limit is {MAX_ATTRIBUTE_BYTES}")]
+    AttributeTooLong {
+        /// Which attribute.
+        attribute: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
     /// Another version of CloudEvents.
     #[error("specversion is {0:?}, 1.0 is understood")]
     SpecVersion(String),
@@ -118,7 +126,7 @@ impl DecodeError {
     pub fn code(&self) -> RejectCode {
         match self {
             Self::TooLarge { .. } => RejectCode::TooLarge,
-            Self::Malformed(_) => RejectCode::Malformed,
+            Self::Malformed(_) | Self::AttributeTooLong { .. } => RejectCode::Malformed,
             Self::SpecVersion(_) => RejectCode::SpecVersion,
             Self::Disagrees { .. } => RejectCode::Disagrees,
         }
@@ -133,10 +141,10 @@ fn sequence(seq: Seq) -> String {
     format!("{seq:0SEQUENCE_DIGITS$}")
 }
 
-/// The bytes of an event.
+/// The bytes of an event. Whether they fit into [`MAX_PAYLOAD_BYTES`] is judged where they are appended.
 ///
 /// # Errors
-/// When a number in the body is not finite.
+/// When a number in the body is not finite: JSON has no word for it.
 pub fn encode_event(context: &EventContext, body: &EventBody) -> Result<Vec<u8>, serde_json::Error> {
     serde_json::to_vec(&Envelope {
         specversion: "1.0".to_owned(),
@@ -172,6 +180,8 @@ pub fn decode_event(
             envelope.specversion.chars().take(80).collect(),
         ));
     }
+    short("type", &envelope.r#type)?;
+    short("subject", envelope.subject.as_deref().unwrap_or_default())?;
     agree("source", &envelope.source, &source(&topic.plant, &topic.device))?;
     agree(
         "spool",
@@ -180,15 +190,30 @@ pub fn decode_event(
     )?;
     agree("sequence", &envelope.sequence, &sequence(properties.seq))?;
     let r#type = EventType::of(&envelope.r#type);
-    let body = EventBody::from_data(&r#type, &envelope.data).map_err(|error| error.to_string());
+    // The reader's words repeat the text they complain of: cut, a column and a log line hold them.
+    let body = EventBody::from_data(&r#type, &envelope.data)
+        .map_err(|error| error.to_string().chars().take(MAX_NOTE_CHARS).collect());
     hole_agrees(&body, &r#type, properties)?;
     Ok(DecodedEvent {
         id: envelope.id,
         r#type,
         subject: envelope.subject,
         time: envelope.time,
-        traceparent: envelope.traceparent,
+        // Trace context never decides anything: one that can't be real is left out.
+        traceparent: envelope
+            .traceparent
+            .filter(|context| context.len() <= MAX_ATTRIBUTE_BYTES),
         body,
+    })
+}
+
+fn short(attribute: &'static str, text: &str) -> Result<(), DecodeError> {
+    if text.len() <= MAX_ATTRIBUTE_BYTES {
+        return Ok(());
+    }
+    Err(DecodeError::AttributeTooLong {
+        attribute,
+        bytes: text.len(),
     })
 }
 

@@ -59,6 +59,7 @@ macro_rules! event_types {
             /// # Errors
             /// When a number is not finite.
             pub(crate) fn to_data(&self) -> Result<Box<serde_json::value::RawValue>, serde_json::Error> {
+                self.all_finite()?;
                 match self {
                     $(Self::$variant(body) => serde_json::value::to_raw_value(body),)+
                 }
@@ -96,6 +97,40 @@ event_types! {
     JobFinished(JobFinished) = "vds.job.finished.v1",
     /// Positions of a spool that can't be read any more.
     SpoolHole(SpoolHole) = "vds.spool.hole.v1",
+}
+
+impl EventBody {
+    /// JSON has no NaN and no infinity: written as `null` they would make the event unreadable.
+    fn all_finite(&self) -> Result<(), serde_json::Error> {
+        let Self::StepFinished(step) = self else {
+            return Ok(());
+        };
+        for measurement in &step.measurements {
+            let Limits {
+                ge,
+                le,
+                gt,
+                lt,
+                equals: _,
+            } = measurement.limits;
+            let value = match measurement.value {
+                Value::Number(number) => Some(number),
+                Value::Text(_) => None,
+            };
+            if [value, ge, le, gt, lt]
+                .into_iter()
+                .flatten()
+                .any(|number| !number.is_finite())
+            {
+                let message = format!(
+                    "measurement {:?} has a number that is not finite",
+                    measurement.name
+                );
+                return Err(serde::ser::Error::custom(message));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a bench can do.

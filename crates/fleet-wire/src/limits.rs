@@ -14,9 +14,20 @@ pub const MAX_WINDOW: u16 = 16;
 pub const MAX_OPEN_JOBS: usize = 32;
 /// Most rejections named in one receipt.
 pub const MAX_REJECTIONS: usize = 100;
-/// Most spools named in one sync.
+/// Most rejections named in one sync answer, over all its spools, so that it stays below the payload limit.
+pub const MAX_ANSWER_REJECTIONS: usize = 1000;
+/// Most spools held, and most former spools, named in one sync. A bench that holds more names the oldest
+/// ones and the one being written; the others follow once the oldest are done with.
 pub const MAX_SPOOLS: usize = 64;
-/// Largest sequence number: what a signed 64-bit column holds.
+/// Most jobs named in one sync: the open ones and finished ones whose final event has no receipt yet.
+pub const MAX_SYNC_JOBS: usize = 128;
+/// Largest `job` of an entry of a list, bytes of JSON, so that 32 of them stay below the payload limit.
+pub const MAX_JOB_BYTES: usize = 7 * 1024;
+/// Longest `type` and `subject` of an event, bytes.
+pub const MAX_ATTRIBUTE_BYTES: usize = 128;
+/// Longest text for people in a sync, characters; a longer one is cut by the reader.
+pub const MAX_NOTE_CHARS: usize = 500;
+/// Largest sequence number, counter or version: what a signed 64-bit column holds.
 pub const MAX_SEQ: u64 = i64::MAX as u64;
 
 /// How long the broker keeps the session of a bench that is away.

@@ -38,6 +38,8 @@ impl Presence {
     /// # Errors
     /// Names what is wrong with the document; the server counts it and keeps what it knew.
     pub fn decode(bytes: &[u8]) -> Result<Self, ControlError> {
-        control::decode(bytes, PRESENCE_TYPE)
+        let presence: Self = control::decode(bytes, PRESENCE_TYPE)?;
+        control::in_range(presence.connect_counter, "connect_counter", 0)?;
+        Ok(presence)
     }
 }

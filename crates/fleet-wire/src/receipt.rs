@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{self, ControlError};
-use crate::limits::{MAX_REJECTIONS, MAX_SPOOLS};
+use crate::limits::{MAX_ANSWER_REJECTIONS, MAX_REJECTIONS, MAX_SPOOLS};
 
 /// Why an event was refused for good. Rejected stays rejected; `through` passes over it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +30,7 @@ pub enum RejectCode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rejection {
     /// Its position.
+    #[schemars(range(min = 1))]
     pub seq: Seq,
     /// Why.
     pub code: RejectCode,
@@ -40,17 +41,20 @@ pub struct Rejection {
 pub struct Receipt {
     /// The life of the server's database that this receipt speaks of.
     pub store_generation: StoreGeneration,
-    /// The spool.
+    /// The spool. The nil UUID where only `unattributed` is to be said and the server has not yet heard of
+    /// any spool of this bench.
     pub spool_id: SpoolId,
     /// Every position up to this one is committed, rejected or known as a hole. 0: none.
     pub through: Seq,
     /// Every rejection above the `rejections_known` of the last sync, at most 100, lowest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_REJECTIONS))]
     pub rejected: Vec<Rejection>,
     /// An event arrived above `through + 1`: resend from there once.
     #[serde(default, skip_serializing_if = "is_false")]
     pub gap: bool,
-    /// A message of this bench had no usable user properties.
+    /// A message of this bench had no usable user properties. The bench replaces its oldest event without
+    /// receipt by a hole, once per value of `through` and only where `through` is the one it holds.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unattributed: bool,
 }
@@ -62,8 +66,9 @@ pub struct SpoolAnswer {
     pub spool_id: SpoolId,
     /// Every position up to this one is committed; 0 for a spool the server does not know.
     pub through: Seq,
-    /// Rejections above the sync's `rejections_known`, at most 100, lowest first.
+    /// Rejections above the sync's `rejections_known`, at most 100, lowest first; none for a former spool.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_REJECTIONS))]
     pub rejected: Vec<Rejection>,
 }
 
@@ -74,10 +79,13 @@ pub struct SyncAnswer {
     pub number: u64,
     /// The current life of the server's database.
     pub store_generation: StoreGeneration,
-    /// Every spool of the sync, in its order.
+    /// Every spool held, in the sync's order; then those former ones that the server lacks events of, if it
+    /// wants to be told a hole. At most 1000 rejections in all; the bench hears the others once it states
+    /// these as known.
     #[serde(default)]
     pub spools: Vec<SpoolAnswer>,
-    /// The bench's disk is older than what was heard from it: its open jobs are in doubt.
+    /// The bench's disk is older than what was heard from it: the open jobs that it had when this run began
+    /// are in doubt. It may be said to every sync of the run; the bench obeys it once in a run.
     #[serde(default, skip_serializing_if = "is_false")]
     pub bench_restored: bool,
 }
@@ -112,16 +120,26 @@ impl ReceiptMessage {
     pub fn decode(bytes: &[u8]) -> Result<Self, ControlError> {
         if control::type_of(bytes, RECEIPT_TYPE)? == SYNC_ANSWER_TYPE {
             let answer: SyncAnswer = control::decode(bytes, SYNC_ANSWER_TYPE)?;
-            control::at_most(&answer.spools, "spools", MAX_SPOOLS)?;
+            control::at_most(&answer.spools, "spools", 2 * MAX_SPOOLS)?;
             for spool in &answer.spools {
-                control::at_most(&spool.rejected, "rejected", MAX_REJECTIONS)?;
+                control::in_range(spool.through, "through", 0)?;
+                rejections(&spool.rejected)?;
             }
+            let all: Vec<_> = answer.spools.iter().flat_map(|spool| &spool.rejected).collect();
+            control::at_most(&all, "rejected", MAX_ANSWER_REJECTIONS)?;
             return Ok(Self::SyncAnswer(answer));
         }
         let receipt: Receipt = control::decode(bytes, RECEIPT_TYPE)?;
-        control::at_most(&receipt.rejected, "rejected", MAX_REJECTIONS)?;
+        control::in_range(receipt.through, "through", 0)?;
+        rejections(&receipt.rejected)?;
         Ok(Self::Receipt(receipt))
     }
+}
+
+fn rejections(list: &[Rejection]) -> Result<(), ControlError> {
+    control::at_most(list, "rejected", MAX_REJECTIONS)?;
+    list.iter()
+        .try_for_each(|rejection| control::in_range(rejection.seq, "rejected.seq", 1))
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

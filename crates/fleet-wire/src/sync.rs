@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{self, ControlError};
-use crate::limits::{MAX_OPEN_JOBS, MAX_SPOOLS};
+use crate::limits::{MAX_NOTE_CHARS, MAX_SPOOLS, MAX_SYNC_JOBS};
 use crate::properties::Predecessor;
 
 /// `type` of a sync.
@@ -21,8 +21,10 @@ pub struct HeldSpool {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predecessor: Option<Predecessor>,
     /// Lowest position that can still be resent.
+    #[schemars(range(min = 1))]
     pub first_kept: Seq,
     /// Position that the next event will have.
+    #[schemars(range(min = 1))]
     pub next_seq: Seq,
     /// Highest `through` heard.
     pub receipted: Seq,
@@ -51,6 +53,9 @@ pub enum BenchJobState {
     InDoubt,
     /// Finished; the final event lies in a spool.
     Finished,
+    /// A state of a newer agent: shown, and decides nothing.
+    #[serde(other)]
+    Unknown,
 }
 
 /// An open job as the bench sees it.
@@ -67,8 +72,13 @@ pub struct BenchJob {
 /// A sync.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sync {
-    /// Counts up within one run; the answer echoes it.
+    /// Counts up by one within one run, from a random number below 2^32, so that a late answer to an
+    /// earlier run matches nothing; the answer echoes it.
     pub number: u64,
+    /// Number of the last sync of this run whose answer was obeyed; 0: none. It tells the server that the
+    /// bench has heard what that answer said, `bench_restored` above all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub answered: u64,
     /// The agent's process.
     pub run_id: RunId,
     /// Connects of this process, from 1; together with `run_id` the current presence.
@@ -78,12 +88,18 @@ pub struct Sync {
     pub store_generation: Option<StoreGeneration>,
     /// Version of the list of jobs that the bench has durably, in that generation; 0: none.
     pub desired_version: u64,
-    /// Spools held, oldest first; the last one is being written.
+    /// Spools held, oldest first; the last one is being written. A bench that holds more than 64 names the
+    /// oldest 63 and the one being written; a sync that names fewer than 64 has named all.
+    #[schemars(length(max = MAX_SPOOLS))]
     pub spools: Vec<HeldSpool>,
-    /// Former spools, newest last, as many as the bench remembers.
+    /// Former spools, newest last, the newest 64 of them. What a restored server lacks of these can't be
+    /// sent again: it counts as a hole.
+    #[schemars(length(max = MAX_SPOOLS))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub former: Vec<FormerSpool>,
-    /// Open jobs.
+    /// Jobs of this bench, at most 128: open ones first, then finished ones whose final event has no
+    /// receipt yet.
+    #[schemars(length(max = MAX_SYNC_JOBS))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<BenchJob>,
     /// The bench's clock. It decides nothing.
@@ -105,10 +121,36 @@ impl Sync {
     /// # Errors
     /// Names what is wrong with the document; the server counts it and waits for the next.
     pub fn decode(bytes: &[u8]) -> Result<Self, ControlError> {
-        let sync: Self = control::decode(bytes, SYNC_TYPE)?;
+        let mut sync: Self = control::decode(bytes, SYNC_TYPE)?;
         control::at_most(&sync.spools, "spools", MAX_SPOOLS)?;
         control::at_most(&sync.former, "former", MAX_SPOOLS)?;
-        control::at_most(&sync.jobs, "jobs", MAX_OPEN_JOBS)?;
+        control::at_most(&sync.jobs, "jobs", MAX_SYNC_JOBS)?;
+        control::in_range(sync.number, "number", 0)?;
+        control::in_range(sync.answered, "answered", 0)?;
+        control::in_range(sync.connect_counter, "connect_counter", 0)?;
+        control::in_range(sync.desired_version, "desired_version", 0)?;
+        for spool in &sync.spools {
+            control::in_range(spool.first_kept, "first_kept", 1)?;
+            control::in_range(spool.next_seq, "next_seq", 1)?;
+            control::in_range(spool.receipted, "receipted", 0)?;
+            control::in_range(spool.rejections_known, "rejections_known", 0)?;
+            if let Some(predecessor) = spool.predecessor {
+                control::in_range(predecessor.last_seq, "last_seq", 0)?;
+            }
+        }
+        for spool in &sync.former {
+            control::in_range(spool.last_seq, "last_seq", 0)?;
+        }
+        if let Some(note) = &mut sync.refusing_jobs
+            && let Some((end, _)) = note.char_indices().nth(MAX_NOTE_CHARS)
+        {
+            note.truncate(end);
+        }
         Ok(sync)
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }

@@ -66,6 +66,16 @@ fn every_malformed_event_is_refused_with_its_code() {
             RejectCode::TooLarge,
         ),
         (
+            "type is longer than a column",
+            with(|e| e["type"] = json!("x".repeat(129))),
+            RejectCode::Malformed,
+        ),
+        (
+            "subject is longer than a column",
+            with(|e| e["subject"] = json!("x".repeat(129))),
+            RejectCode::Malformed,
+        ),
+        (
             "another version",
             with(|e| e["specversion"] = json!("0.3")),
             RejectCode::SpecVersion,
@@ -157,7 +167,10 @@ fn an_unknown_type_is_taken_without_a_body() {
 fn a_body_of_another_shape_does_not_hold_the_event_back() {
     let bytes = with(|e| e["data"] = json!({"job_id": 7}));
     let event = decode_event(&samples::topic(), &properties(5), &bytes).unwrap();
-    assert!(event.body.unwrap_err().contains("job_id"));
+    assert!(event.body.unwrap_err().contains("steps_total"));
+    let bytes = with(|e| e["data"]["steps_total"] = json!("x".repeat(100_000)));
+    let event = decode_event(&samples::topic(), &properties(5), &bytes).unwrap();
+    assert_eq!(event.body.unwrap_err().len(), 500, "the reason is cut");
 }
 
 #[test]
@@ -165,11 +178,53 @@ fn a_number_that_is_not_finite_is_refused_when_it_is_written() {
     let Some((_, EventBody::StepFinished(mut step))) = samples::events().into_iter().nth(4) else {
         panic!()
     };
+    // JSON has no NaN: written as null, no reader would find a measured value.
+    let mut limited = step.clone();
     step.measurements[0].value = fleet_wire::event::Value::Number(f64::NAN);
-    let written = encode_event(&samples::context(5), &EventBody::StepFinished(step));
-    // JSON has no NaN: a reader sees null, which is no measured value.
-    let event = decode_event(&samples::topic(), &properties(5), &written.unwrap()).unwrap();
-    assert!(event.body.is_err());
+    limited.measurements[0].limits.lt = Some(f64::INFINITY);
+    for step in [step, limited] {
+        let error = encode_event(&samples::context(5), &EventBody::StepFinished(step)).unwrap_err();
+        assert!(error.to_string().contains("ubat"), "{error}");
+    }
+}
+
+#[test]
+fn words_of_a_newer_agent_leave_the_event_without_a_body_and_do_not_refuse_it() {
+    let bodies = [
+        (
+            "vds.job.finished.v1",
+            r#""verdict":"passed""#,
+            r#""verdict":"superb""#,
+        ),
+        (
+            "vds.step.finished.v1",
+            r#""outcome":"passed","started_at""#,
+            r#""outcome":"superb","started_at""#,
+        ),
+        ("vds.step.finished.v1", r#""value":13.8"#, r#""value":{"min":1}"#),
+    ];
+    for (name, from, to) in bodies {
+        let (properties, body) = samples::events()
+            .into_iter()
+            .find(|(_, body)| body.event_type().as_str() == name)
+            .unwrap();
+        let text =
+            String::from_utf8(encode_event(&samples::context(properties.seq), &body).unwrap()).unwrap();
+        assert!(text.contains(from), "{text}");
+        let event = decode_event(&samples::topic(), &properties, text.replace(from, to).as_bytes()).unwrap();
+        assert!(event.body.is_err(), "{name}");
+    }
+}
+
+#[test]
+fn fields_of_a_newer_agent_are_ignored() {
+    let bytes = with(|e| {
+        e["data"]["later"] = json!({"x": 1});
+        e["traceparent"] = json!("0".repeat(1000));
+    });
+    let event = decode_event(&samples::topic(), &properties(5), &bytes).unwrap();
+    assert!(event.body.unwrap().is_some());
+    assert_eq!(event.traceparent, None, "one that can't be real is left out");
 }
 
 proptest! {

@@ -1,6 +1,10 @@
 //! Frozen bytes. A difference here breaks benches in the field: change the code, never the file.
+//!
+//! A new document gets its file once: `VDS_CREATE_MISSING_GOLDEN=1 cargo test -p fleet-wire golden`
+//! writes the files that do not exist yet. It never changes one that does.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 
 use fleet_wire::command::Commands;
@@ -12,14 +16,29 @@ use fleet_wire::{Channel, EventType, Topic, decode_event, encode_event};
 
 use crate::samples;
 
-fn golden(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/golden/v1")
-        .join(name);
+        .join(name)
+}
+
+fn golden(name: &str) -> Vec<u8> {
+    let path = path(name);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+fn create_if_missing(name: &str, bytes: &[u8]) {
+    if std::env::var_os("VDS_CREATE_MISSING_GOLDEN").is_some() {
+        let mut new = std::fs::OpenOptions::new();
+        // `create_new` fails where a file is: a frozen one can't be overwritten.
+        if let Ok(mut file) = new.write(true).create_new(true).open(path(name)) {
+            file.write_all(bytes).unwrap();
+        }
+    }
+}
+
 fn check(name: &str, bytes: &[u8]) {
+    create_if_missing(name, bytes);
     let frozen = golden(name);
     assert_eq!(
         String::from_utf8_lossy(bytes),
@@ -76,6 +95,30 @@ fn every_control_document_has_its_frozen_bytes_and_is_read_back() {
         Live::decode(&golden("vds.live.v1.json")).unwrap(),
         samples::live()
     );
+}
+
+#[test]
+fn the_folder_holds_nothing_else() {
+    let names = EventType::KNOWN.iter().map(|known| known.as_str());
+    let mut expected: Vec<_> = names
+        .chain([
+            "vds.sync.v1",
+            "vds.receipt.v1",
+            "vds.sync.answer.v1",
+            "vds.commands.v1",
+            "vds.presence.v1",
+            "vds.live.v1",
+            "frame",
+        ])
+        .map(|name| format!("{name}.json"))
+        .collect();
+    let mut found: Vec<_> = std::fs::read_dir(path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
 }
 
 #[test]

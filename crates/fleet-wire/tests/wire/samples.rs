@@ -183,6 +183,7 @@ fn step() -> StepFinished {
 pub(crate) fn sync() -> Sync {
     Sync {
         number: 3,
+        answered: 2,
         run_id: RunId(uuid(6)),
         connect_counter: 2,
         store_generation: Some(StoreGeneration(uuid(5))),
@@ -230,14 +231,21 @@ pub(crate) fn answer() -> ReceiptMessage {
     ReceiptMessage::SyncAnswer(SyncAnswer {
         number: 3,
         store_generation: StoreGeneration(uuid(5)),
-        spools: vec![SpoolAnswer {
-            spool_id: SpoolId(uuid(1)),
-            through: 6,
-            rejected: vec![Rejection {
-                seq: 4,
-                code: RejectCode::Conflict,
-            }],
-        }],
+        spools: vec![
+            SpoolAnswer {
+                spool_id: SpoolId(uuid(1)),
+                through: 6,
+                rejected: vec![Rejection {
+                    seq: 4,
+                    code: RejectCode::Conflict,
+                }],
+            },
+            SpoolAnswer {
+                spool_id: SpoolId(uuid(9)),
+                through: 41,
+                rejected: vec![],
+            },
+        ],
         bench_restored: true,
     })
 }

@@ -1,4 +1,5 @@
 use fleet_wire::{Channel, Topic, TopicError};
+use proptest::prelude::*;
 
 use crate::samples;
 
@@ -42,5 +43,14 @@ fn other_topics_are_refused_by_name() {
         "vds/v1/p/0/ä/sync",
     ] {
         assert!(matches!(bad.parse::<Topic>(), Err(TopicError::Id(_))), "{bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_gives_a_topic_or_an_error(text in "(vds|x)?/?(v1|v2)?/?[a-z0-9-]{0,4}/[0-9a-fA-F]?/.{0,6}/(events|sync|.{0,5})/?") {
+        if let Ok(topic) = text.parse::<Topic>() {
+            prop_assert_eq!(topic.to_string(), text);
+        }
     }
 }
