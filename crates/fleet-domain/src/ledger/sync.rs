@@ -1,0 +1,145 @@
+//! What follows from a sync.
+
+use super::{DeviceLedger, HeldSpool, LedgerAlarm, MAX_REJECTIONS, Predecessor, Rejection, SpoolAnswer};
+use super::{SyncDecision, SyncFacts};
+use crate::{Seq, SpoolId, StoreGeneration};
+
+impl DeviceLedger {
+    /// Decides about a sync and moves the ledger.
+    ///
+    /// `fresh` says that no later sync of the bench was seen: an old one that the broker delivers again
+    /// is answered, but proves no restored disk.
+    pub fn sync(&mut self, facts: &SyncFacts, current: StoreGeneration, fresh: bool) -> SyncDecision {
+        let mut decision = SyncDecision {
+            spools: Vec::with_capacity(facts.held.len()),
+            bench_restored: false,
+            undeclared_restore: false,
+            forgotten: Vec::new(),
+            alarms: Vec::new(),
+        };
+        for held in &facts.held {
+            self.judge_receipted(held, facts, current, &mut decision);
+        }
+        if fresh {
+            self.judge_disk(facts, &mut decision);
+        }
+        for held in &facts.held {
+            self.learn_held(held);
+        }
+        self.settle_forgotten(facts, &mut decision);
+        for held in &facts.held {
+            decision.spools.push(self.answer(held));
+        }
+        decision.alarms.append(&mut self.alarms);
+        decision
+    }
+
+    /// Rule 18.
+    fn judge_receipted(
+        &self,
+        held: &HeldSpool,
+        facts: &SyncFacts,
+        current: StoreGeneration,
+        decision: &mut SyncDecision,
+    ) {
+        let through = self.through(held.spool);
+        if facts.generation == Some(current) && held.receipted > through {
+            decision.undeclared_restore = true;
+            decision.alarms.push(LedgerAlarm::UndeclaredRestore {
+                spool: held.spool,
+                receipted: held.receipted,
+                through,
+            });
+        }
+    }
+
+    /// Rule 17. The spool that is being written is judged by the bench itself, which knows whether the
+    /// server's `through` has overtaken its sync; an earlier spool can't have grown.
+    fn judge_disk(&mut self, facts: &SyncFacts, decision: &mut SyncDecision) {
+        let mut stated: Vec<(SpoolId, Seq)> = Vec::new();
+        if let Some((_, earlier)) = facts.held.split_last() {
+            stated.extend(
+                earlier
+                    .iter()
+                    .map(|held| (held.spool, held.next_seq.saturating_sub(1))),
+            );
+        }
+        stated.extend(
+            facts
+                .held
+                .iter()
+                .filter_map(|held| held.predecessor)
+                .chain(facts.former.iter().copied())
+                .map(|Predecessor { spool, last_seq }| (spool, last_seq)),
+        );
+        for (spool, last) in stated {
+            let Some(row) = self.spools.get(&spool).filter(|row| row.announced > last) else {
+                continue;
+            };
+            match row.restored_in {
+                None => {
+                    decision.alarms.push(LedgerAlarm::BenchRestored {
+                        spool,
+                        heard: row.announced,
+                        stated: last,
+                    });
+                    self.entry(spool).restored_in = Some(facts.run_id);
+                    decision.bench_restored = true;
+                }
+                // Once told in a run, told for all of it; the next run starts with a clean slate.
+                Some(run) => decision.bench_restored |= run == facts.run_id,
+            }
+        }
+    }
+
+    fn learn_held(&mut self, held: &HeldSpool) {
+        let row = self.entry(held.spool);
+        row.announced = row.announced.max(held.next_seq.saturating_sub(1));
+        if row.predecessor.is_none() {
+            row.predecessor = held.predecessor;
+        }
+        row.rejections_known = held.rejections_known;
+    }
+
+    /// What the bench states to hold no longer, and the database lost, can never come: without this its
+    /// successors would wait for ever.
+    fn settle_forgotten(&mut self, facts: &SyncFacts, decision: &mut SyncDecision) {
+        if !facts.complete {
+            return;
+        }
+        let gone: Vec<Predecessor> = facts
+            .former
+            .iter()
+            .copied()
+            .chain(facts.held.iter().filter_map(|held| held.predecessor))
+            .filter(|gone| facts.held.iter().all(|held| held.spool != gone.spool))
+            .collect();
+        for Predecessor { spool, last_seq } in gone {
+            let through = self.through(spool);
+            if last_seq <= through {
+                continue;
+            }
+            let row = self.entry(spool);
+            row.announced = row.announced.max(last_seq);
+            row.holes += last_seq - through;
+            row.through = last_seq;
+            let (from, to) = (through + 1, last_seq);
+            decision.forgotten.push((spool, from, to));
+            decision.alarms.push(LedgerAlarm::Forgotten { spool, from, to });
+        }
+    }
+
+    fn answer(&self, held: &HeldSpool) -> SpoolAnswer {
+        let row = self.spools.get(&held.spool);
+        SpoolAnswer {
+            spool: held.spool,
+            through: row.map_or(0, |row| row.through),
+            rejected: row
+                .into_iter()
+                .flat_map(|row| row.rejections.range(held.rejections_known.saturating_add(1)..))
+                .take(MAX_REJECTIONS)
+                .map(|(&seq, &code)| Rejection { seq, code })
+                .collect(),
+        }
+    }
+}
