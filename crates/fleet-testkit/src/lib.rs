@@ -1,1 +1,20 @@
-//! TODO: replaced by the first real content.
+//! Real processes, a fault proxy and an OTLP collector, for the tests of the whole system and for `xtask`.
+//!
+//! No fixed ports: every program binds port 0 and says in a file where it listens. Everything that is started
+//! here is stopped when its handle is dropped, also when a test panics; then the end of its log is shown.
+
+mod api;
+mod fleet;
+mod otlp;
+mod process;
+mod proxy;
+mod settings;
+mod wait;
+
+pub use api::{Api, ApiError};
+pub use fleet::{Agent, EcuSim, Server};
+pub use otlp::{Collector, ReceivedSpan};
+pub use process::{Process, Program};
+pub use proxy::{FaultProxy, Faults};
+pub use settings::Settings;
+pub use wait::eventually;

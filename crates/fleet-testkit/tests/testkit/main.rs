@@ -1,0 +1,5 @@
+//! What the tests of the whole system rely on.
+
+mod collector;
+mod processes;
+mod proxy;
