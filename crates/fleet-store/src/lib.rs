@@ -1,1 +1,186 @@
-//! TODO: replaced by the first real content.
+//! The server's storage: one narrow trait of domain operations, its row types and the suite that every
+//! implementation passes.
+//!
+//! There is no generic repository layer: each method is one thing that the server does, in one
+//! transaction. Time and identifiers are arguments.
+
+mod error;
+mod ingest;
+mod job;
+mod query;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
+use async_trait::async_trait;
+use fleet_domain::{DeviceId, JobId, Seq, Slot, SpoolId, StoreGeneration};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use error::{ConflictKind, NotFoundKind, StoreError};
+pub use ingest::{
+    AlarmKind, AlarmRow, Inbound, InboundEvent, InboundMessage, IngestBatch, IngestCounts, IngestOutcome,
+    ReceiptRow, RejectedEvent, SlotTerm, SyncAnswerRow,
+};
+pub use job::{
+    ArtifactUse, AttemptRow, Created, DesiredEntry, DesiredList, DispatchOutcome, JobChange, JobFilter,
+    JobRow, JobSummary, NewJob, ProcedureUse, StepRow,
+};
+pub use query::{
+    ArtifactRow, BenchFilter, BenchRow, BenchState, ChangeKind, ChangeRow, Changes, DeadLetterRow, EventRow,
+    EventStanding, LedgerTotals, OutboxRow, Page, Paged, ProcedureRow, SpoolCounts, StoreCounts,
+};
+
+/// Most entries of a bench's list that may be open at once.
+pub const MAX_OPEN_JOBS: usize = 32;
+
+/// The storage of one plant. Used as `Arc<dyn Store>`.
+///
+/// Every method is one transaction: it happens wholly or not at all, also when its future is dropped.
+/// After a drop the caller doesn't know which, so it asks again; all writes bear being repeated.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The current life of the database.
+    fn generation(&self) -> StoreGeneration;
+
+    /// Somebody restored the database from a backup and says so: begins a new generation, raised above the
+    /// current one where `candidate` is not higher. No offer is made until every known bench has synced in
+    /// it (delivery rule 28).
+    async fn declare_restored(
+        &self,
+        candidate: StoreGeneration,
+        now: Timestamp,
+    ) -> Result<StoreGeneration, StoreError>;
+
+    /// Takes a slot's lease: free, expired, or held by the same owner. Each claim is a new term. `None`
+    /// while another owner holds it.
+    async fn claim_slot(
+        &self,
+        slot: Slot,
+        owner: &str,
+        now: Timestamp,
+        ttl: std::time::Duration,
+    ) -> Result<Option<SlotTerm>, StoreError>;
+
+    /// Prolongs leases. Returns the slots whose term was lost.
+    async fn renew_slots(
+        &self,
+        terms: &[SlotTerm],
+        now: Timestamp,
+        ttl: std::time::Duration,
+    ) -> Result<Vec<Slot>, StoreError>;
+
+    /// Gives leases back; terms that were lost are ignored.
+    async fn release_slots(&self, terms: &[SlotTerm]) -> Result<(), StoreError>;
+
+    /// Records a batch (delivery rules 9-18): leases first, then each device's messages in arrival order.
+    ///
+    /// # Errors
+    /// Only when the database fails: bad data never fails a batch. The batch may be given again as it is.
+    async fn ingest(&self, batch: IngestBatch) -> Result<IngestOutcome, StoreError>;
+
+    /// Records a job. The same request id again gives the same job.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the request id, or the id, belongs to a job with other content.
+    async fn create_job(&self, job: NewJob, now: Timestamp) -> Result<Created, StoreError>;
+
+    /// Calls a job back: at once when it is queued, as a request when it has been offered.
+    async fn cancel_job(
+        &self,
+        job: JobId,
+        reason: &str,
+        principal: &str,
+        now: Timestamp,
+    ) -> Result<JobChange, StoreError>;
+
+    /// Declares the job's bench lost: releases the VIN; the bench's list gets a fenced entry.
+    async fn take_over_job(
+        &self,
+        job: JobId,
+        reason: &str,
+        principal: &str,
+        now: Timestamp,
+    ) -> Result<JobChange, StoreError>;
+
+    /// Judges deadlines and offers queued jobs to benches. `mint` makes identifiers.
+    async fn dispatch(
+        &self,
+        now: Timestamp,
+        mint: &mut (dyn FnMut() -> Uuid + Send),
+    ) -> Result<DispatchOutcome, StoreError>;
+
+    /// After a restore: lets offers be made without waiting for this bench (delivery rule 28).
+    async fn release_bench(
+        &self,
+        device: &DeviceId,
+        principal: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// The bench's complete list of open jobs. An unknown bench has an empty list of version 0.
+    async fn desired_list(&self, device: &DeviceId) -> Result<DesiredList, StoreError>;
+
+    /// A job.
+    async fn job(&self, job: JobId) -> Result<Option<JobRow>, StoreError>;
+    /// Jobs, newest first.
+    async fn jobs(&self, filter: &JobFilter, page: &Page) -> Result<Paged<JobRow>, StoreError>;
+    /// The attempts of a job, first to last.
+    async fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, StoreError>;
+    /// The steps of an attempt in the plan's order.
+    async fn steps(&self, job: JobId, attempt: u32) -> Result<Vec<StepRow>, StoreError>;
+
+    /// A bench.
+    async fn bench(&self, device: &DeviceId) -> Result<Option<BenchRow>, StoreError>;
+    /// Benches by name.
+    async fn benches(&self, filter: &BenchFilter, page: &Page) -> Result<Paged<BenchRow>, StoreError>;
+    /// The ledger of a bench, newest spool first.
+    async fn bench_ledger(&self, device: &DeviceId) -> Result<Vec<SpoolCounts>, StoreError>;
+    /// The ledger of the plant.
+    async fn ledger_totals(&self) -> Result<LedgerTotals, StoreError>;
+    /// Figures for metrics.
+    async fn counts(&self) -> Result<StoreCounts, StoreError>;
+
+    /// Messages that could not be taken, newest first.
+    async fn dead_letters(&self, page: &Page) -> Result<Paged<DeadLetterRow>, StoreError>;
+    /// Alarms, the last raised first.
+    async fn alarms(&self, page: &Page) -> Result<Paged<AlarmRow>, StoreError>;
+    /// Stored events of a spool from a position on.
+    async fn events(
+        &self,
+        device: &DeviceId,
+        spool: SpoolId,
+        from: Seq,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, StoreError>;
+
+    /// Outbox rows after a sequence, with the events' bytes.
+    async fn outbox_read(&self, after: u64, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
+    /// Records how far the outbox was relayed. A lower value than before is ignored.
+    async fn outbox_advance(&self, through: u64, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Changes after a position of the change log.
+    async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError>;
+    /// Bounded clean-up: change log older than an hour, relayed outbox rows but the newest. Call it each
+    /// minute or so.
+    async fn prune(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Stores a procedure. The same bytes again change nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when that version has other bytes.
+    async fn put_procedure(&self, procedure: ProcedureRow) -> Result<(), StoreError>;
+    /// A procedure.
+    async fn procedure(&self, id: &str, version: &str) -> Result<Option<ProcedureRow>, StoreError>;
+    /// All procedures by id and version.
+    async fn procedures(&self) -> Result<Vec<ProcedureRow>, StoreError>;
+    /// Stores what is known of an artifact; its bytes lie in a file.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when that version has another hash or size.
+    async fn put_artifact(&self, artifact: ArtifactRow) -> Result<(), StoreError>;
+    /// An artifact.
+    async fn artifact(&self, name: &str, version: &str) -> Result<Option<ArtifactRow>, StoreError>;
+    /// All artifacts by name and version.
+    async fn artifacts(&self) -> Result<Vec<ArtifactRow>, StoreError>;
+}
