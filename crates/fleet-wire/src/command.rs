@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+pub use fleet_domain::JobKind;
 use fleet_domain::{JobId, OfferId, StoreGeneration, Vin};
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -31,26 +32,6 @@ pub enum DesiredState {
     /// A state of a newer server: nothing is started or stopped by it.
     #[serde(other)]
     Unknown,
-}
-
-/// What kind of work a job is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Program an ECU.
-    Flash,
-    /// Calibrate a sensor.
-    Calibrate,
-    /// Teach a key to the vehicle.
-    PersonaliseKey,
-    /// Write a variant coding.
-    Code,
-    /// Test without change.
-    Test,
-    /// Collect data for a document.
-    Document,
-    /// Any other approved procedure.
-    Procedure,
 }
 
 /// The procedure of a job, fetched by HTTP and compared by hash.

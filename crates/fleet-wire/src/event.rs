@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_domain::{JobId, OfferId, RunId, Seq, StoreGeneration};
+pub use fleet_domain::{Outcome, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -216,20 +217,6 @@ pub struct JobStarted {
     pub steps_total: u32,
 }
 
-/// How a step or a measurement ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// As it should be.
-    Passed,
-    /// The product missed a limit or a check.
-    Failed,
-    /// Bench, link or procedure: says nothing about the product.
-    Error,
-    /// Not done.
-    Skipped,
-}
-
 /// Limits of a measurement, as applied. Each end says whether it belongs to the range.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
@@ -316,22 +303,6 @@ pub struct StepFinished {
     /// What was measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub measurements: Vec<Measurement>,
-}
-
-/// Verdict of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Everything was read back and is as it should be.
-    Passed,
-    /// The product missed a limit or a check.
-    Failed,
-    /// Bench, link or procedure: says nothing about the product.
-    Error,
-    /// Stopped before any write.
-    Aborted,
-    /// State of the ECU unknown.
-    InDoubt,
 }
 
 /// `vds.job.finished.v1`

@@ -99,7 +99,7 @@ fn every_control_document_has_its_frozen_bytes_and_is_read_back() {
 
 #[test]
 fn the_folder_holds_nothing_else() {
-    let names = EventType::KNOWN.iter().map(|known| known.as_str());
+    let names = EventType::KNOWN.iter().map(EventType::as_str);
     let mut expected: Vec<_> = names
         .chain([
             "vds.sync.v1",
