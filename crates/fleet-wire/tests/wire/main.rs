@@ -6,6 +6,7 @@ mod control_documents;
 mod events;
 mod golden;
 mod properties;
+mod protocol_page;
 mod samples;
 mod schemas;
 mod topics;
