@@ -331,6 +331,6 @@ pub struct JobFinished {
 pub struct SpoolHole {
     /// Last position that it stands for; the event's own sequence is the first.
     pub to: Seq,
-    /// Why: `unreadable`, `expired`, `too_large`, `unattributed`, `trimmed`.
+    /// Why: `unreadable`, `expired`, `too_large`, `unattributed`.
     pub reason: String,
 }
