@@ -4,10 +4,13 @@
 //! 17); it does no network I/O and reads no clock. [`link::spawn`] runs the connection with rumqttc under
 //! the rules of `mqtt.md`: one event loop per network connection, the spool as the only memory.
 
+mod effect;
+mod hole;
 pub mod link;
 mod sender;
 mod uplink;
 
+pub use effect::{AlarmKind, LinkEffect, LinkInput};
 pub use link::{LinkConfig, LinkEvent, LinkHandle};
 pub use sender::SenderConfig;
-pub use uplink::{AlarmKind, AppendError, EventDraft, LinkEffect, LinkInput, Uplink, UplinkConfig};
+pub use uplink::{AppendError, EventDraft, Uplink, UplinkConfig};

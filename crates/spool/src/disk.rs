@@ -1,6 +1,10 @@
 //! The disk as the spool sees it: one flat folder of files that only grow.
 
-use std::io;
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
 
 /// What the spool needs of a disk. A second implementation loses power on purpose (`spool::sim`).
 ///
@@ -63,21 +67,101 @@ pub trait Disk {
 /// A folder of the file system.
 #[derive(Debug)]
 pub struct RealDisk {
-    root: std::path::PathBuf,
-    files: std::collections::HashMap<String, std::fs::File>,
+    root: PathBuf,
+    open: HashMap<String, File>,
 }
 
 impl RealDisk {
+    /// Most files kept open at a time.
+    const MOST_OPEN: usize = 32;
+
     /// Opens a folder, creating it with mode 0700 when it is not there.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn open(root: impl Into<std::path::PathBuf>) -> io::Result<Self> {
+    pub fn open(root: impl Into<PathBuf>) -> io::Result<Self> {
         let root = root.into();
-        std::fs::create_dir_all(&root)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&root)?;
         Ok(Self {
             root,
-            files: std::collections::HashMap::new(),
+            open: HashMap::new(),
         })
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<&File> {
+        if !self.open.contains_key(name) {
+            if self.open.len() >= Self::MOST_OPEN {
+                self.open.clear();
+            }
+            let file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .open(self.root.join(name))?;
+            self.open.insert(name.to_owned(), file);
+        }
+        self.open.get(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.root.join(name))?;
+        self.open.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn append(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all(data)
+    }
+
+    fn read_at(&mut self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.file(name)?.read_exact_at(into, offset)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.file(name)?.sync_data()
+    }
+
+    fn sync_dir(&mut self) -> io::Result<()> {
+        File::open(&self.root)?.sync_all()
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.open.remove(from);
+        self.open.remove(to);
+        fs::rename(self.root.join(from), self.root.join(to))
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.open.remove(name);
+        fs::remove_file(self.root.join(name))
+    }
+
+    fn list(&mut self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file()
+                && let Ok(name) = entry.file_name().into_string()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn len(&mut self, name: &str) -> io::Result<u64> {
+        Ok(self.file(name)?.metadata()?.len())
+    }
+
+    fn free_bytes(&mut self) -> io::Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.root)?;
+        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 }

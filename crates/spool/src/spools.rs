@@ -1,70 +1,411 @@
 //! The set of spools of a bench.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
 
 use fleet_domain::{Seq, SpoolId, StoreGeneration};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::disk::Disk;
 use crate::error::SpoolError;
-use crate::types::{Former, Held, HoleReason, Limits, Opened, Position, Read, Room};
+use crate::files::{Files, MARKS, STATE};
+use crate::format::{self, HEADER, Header, MARK, Mark, RECORD_HEAD};
+use crate::open;
+use crate::state::{Hole, SpoolState, State};
+use crate::types::{Former, Held, HoleReason, Limits, Opened, Position, Predecessor, Read, Room};
+
+/// The file of marks is written anew when it has grown so large, bytes.
+const MARKS_BYTES: usize = 64 * 1024;
+/// Most former spools that are remembered.
+const MOST_FORMER: usize = 1024;
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loc {
+    /// First position of its segment.
+    pub(crate) segment: Seq,
+    pub(crate) offset: u64,
+    /// Length of the content.
+    pub(crate) len: usize,
+}
+
+/// A file of a spool.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) settled_at: Option<Timestamp>,
+}
+
+/// A spool: what is known of it, its files by first position, its records.
+#[derive(Debug, Clone)]
+pub(crate) struct Spool {
+    /// `last_seq` is the last durable position.
+    pub(crate) state: SpoolState,
+    pub(crate) segments: BTreeMap<Seq, Segment>,
+    pub(crate) index: BTreeMap<Seq, Loc>,
+}
+
+impl Spool {
+    pub(crate) fn first_kept(&self) -> Seq {
+        self.segments
+            .keys()
+            .next()
+            .copied()
+            .unwrap_or(self.state.last_seq + 1)
+    }
+
+    pub(crate) fn hole_at(&self, seq: Seq) -> Option<Hole> {
+        self.state
+            .holes
+            .iter()
+            .find(|hole| (hole.from..=hole.to).contains(&seq))
+            .copied()
+    }
+
+    /// Last position that may lie in the segment that begins at `first`.
+    fn last_of(&self, first: Seq) -> Seq {
+        let next = self.segments.range(first + 1..).next().map(|(seq, _)| seq - 1);
+        next.unwrap_or(Seq::MAX).min(
+            self.state
+                .last_seq
+                .max(self.index.keys().next_back().copied().unwrap_or(0)),
+        )
+    }
+}
+
+/// The spool being written.
+#[derive(Debug)]
+struct Writer {
+    id: SpoolId,
+    ordinal: u64,
+    predecessor: Option<Predecessor>,
+    /// The file that takes the next record; none: a new one.
+    segment: Option<Seq>,
+    /// Position of the next event.
+    next: Seq,
+    /// Files with records that are not synced.
+    dirty: Vec<String>,
+    new_names: bool,
+}
 
 /// All spools of a bench: the one being written and those before it.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "the spools are what it is about")]
 pub struct Spools<D: Disk> {
-    disk: D,
+    files: Files<D>,
     limits: Limits,
+    generation: Option<StoreGeneration>,
+    spools: Vec<Spool>,
+    writer: Option<Writer>,
+    /// Size of the file of marks; none: write it anew.
+    marks: Option<usize>,
+    state_dirty: bool,
 }
 
-#[expect(unused_variables, clippy::todo, reason = "signatures first")]
 impl<D: Disk> Spools<D> {
     /// Reads what is there. Nothing is appended to it any more: [`Spools::begin`] a new one.
     ///
     /// # Errors
-    /// When the disk can't be read at all or was written by a newer agent. Damage is no error.
+    /// When the disk can't be read at all, what was read can't be made durable, or a newer agent wrote it.
+    /// Damage is no error: it is named in [`Opened`].
     pub fn open(disk: D, limits: Limits, now: Timestamp) -> Result<(Self, Opened), SpoolError> {
-        todo!()
+        let mut files = Files::new(disk);
+        let loaded = open::load(&mut files, now)?;
+        let mut spools = Self {
+            files,
+            limits,
+            generation: loaded.generation,
+            spools: loaded.spools,
+            writer: None,
+            marks: loaded.marks,
+            state_dirty: loaded.state_changed,
+        };
+        if spools.state_dirty {
+            // A full disk must not keep the bench from sending what it holds: compact tries again.
+            match spools.write_state() {
+                Err(SpoolError::Disk { .. }) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let outstanding = spools.outstanding();
+        Ok((
+            spools,
+            Opened {
+                damage: loaded.damage,
+                outstanding,
+            },
+        ))
     }
+
     /// Begins a new spool; it comes to be with its first event. Any open one is sealed.
     ///
     /// # Errors
-    /// When a spool of that id is known.
+    /// When a spool of that id is known, or what was appended to the one before can't be synced.
     pub fn begin(&mut self, id: SpoolId) -> Result<(), SpoolError> {
-        todo!()
+        self.sync()?;
+        if self.spools.iter().any(|spool| spool.state.id == id) {
+            return Err(SpoolError::Exists(id));
+        }
+        let last = self.spools.last();
+        self.writer = Some(Writer {
+            id,
+            ordinal: last.map_or(1, |spool| spool.state.ordinal + 1),
+            predecessor: last.map(|spool| Predecessor {
+                spool: spool.state.id,
+                last_seq: spool.state.last_seq,
+            }),
+            segment: None,
+            next: 1,
+            dirty: Vec::new(),
+            new_names: false,
+        });
+        Ok(())
     }
+
     /// Seals the spool being written; [`Spools::begin`] another one.
-    pub fn seal(&mut self) {
-        todo!()
+    ///
+    /// # Errors
+    /// When what was appended to it can't be synced.
+    pub fn seal(&mut self) -> Result<(), SpoolError> {
+        self.sync()?;
+        self.writer = None;
+        Ok(())
     }
+
+    /// Id of the spool being written, once begun.
+    pub fn writing(&self) -> Option<SpoolId> {
+        self.writer.as_ref().map(|writer| writer.id)
+    }
+
     /// The place that the next event gets; none before [`Spools::begin`].
     pub fn next_position(&self) -> Option<Position> {
-        todo!()
+        self.writer.as_ref().map(|writer| Position {
+            spool: writer.id,
+            seq: writer.next,
+            predecessor: writer.predecessor.filter(|_| writer.next == 1),
+        })
     }
+
+    /// The place of an event of a known spool.
+    pub fn position(&self, spool: SpoolId, seq: Seq) -> Position {
+        let found = self.get(spool);
+        // The oldest former spool that is remembered can't wait for one that nobody remembers.
+        let waits = |p: &Predecessor| found.is_some_and(|s| !s.state.gone) || self.get(p.spool).is_some();
+        let predecessor = found.and_then(|spool| spool.state.predecessor).filter(waits);
+        Position {
+            spool,
+            seq,
+            predecessor: predecessor.filter(|_| seq == 1),
+        }
+    }
+
     /// Writes an event at the next place. It does not count before [`Spools::sync`].
     ///
     /// # Errors
     /// When `position` is not [`Spools::next_position`], or the disk refuses; the place stays free then.
     pub fn append(&mut self, position: Position, bytes: &[u8]) -> Result<(), SpoolError> {
-        todo!()
+        self.files.sound()?;
+        let writer = self.writer.as_mut().ok_or(SpoolError::NotBegun)?;
+        if (position.spool, position.seq) != (writer.id, writer.next) {
+            return Err(SpoolError::NotNext {
+                spool: position.spool,
+                seq: position.seq,
+                next: writer.next,
+            });
+        }
+        let record = format::encode_record(position.seq, bytes).ok_or(SpoolError::TooLarge {
+            bytes: bytes.len(),
+            most: format::MAX_CONTENT,
+        })?;
+        let first = self.segment_for_next()?;
+        let (Some(writer), Some(spool)) = (self.writer.as_mut(), self.spools.last_mut()) else {
+            return Err(SpoolError::NotBegun);
+        };
+        let Some(segment) = spool.segments.get_mut(&first) else {
+            return Err(SpoolError::NotBegun);
+        };
+        if !writer.dirty.contains(&segment.name) {
+            writer.dirty.push(segment.name.clone());
+        }
+        if let Err(error) = self.files.append(&segment.name, &record) {
+            // Part of the record may stand there now: nothing is written behind it.
+            writer.segment = None;
+            return Err(error);
+        }
+        let loc = Loc {
+            segment: first,
+            offset: segment.bytes,
+            len: bytes.len(),
+        };
+        segment.bytes += record.len() as u64;
+        if segment.bytes >= self.limits.segment_bytes {
+            writer.segment = None;
+        }
+        spool.index.insert(position.seq, loc);
+        writer.next += 1;
+        Ok(())
     }
+
+    /// The file that takes the next record, made where there is none.
+    fn segment_for_next(&mut self) -> Result<Seq, SpoolError> {
+        let writer = self.writer.as_mut().ok_or(SpoolError::NotBegun)?;
+        if let Some(first) = writer.segment {
+            return Ok(first);
+        }
+        let first = writer.next;
+        let name = format::segment_name(writer.ordinal, writer.id, first);
+        // An earlier try at this very place may have left a file without a record that counts.
+        self.files.remove(&name)?;
+        writer.dirty.retain(|dirty| *dirty != name);
+        if let Some(spool) = self.spools.last_mut().filter(|spool| spool.state.id == writer.id) {
+            spool.segments.remove(&first);
+        }
+        self.files.create(&name)?;
+        let header = Header {
+            ordinal: writer.ordinal,
+            spool: writer.id,
+            first_seq: first,
+            predecessor: writer.predecessor,
+        };
+        self.files.append(&name, &header.encode())?;
+        if self.spools.last().is_none_or(|spool| spool.state.id != writer.id) {
+            self.spools.push(Spool {
+                state: SpoolState {
+                    id: writer.id,
+                    ordinal: writer.ordinal,
+                    predecessor: writer.predecessor,
+                    last_seq: 0,
+                    receipted: 0,
+                    receipted_at: None,
+                    rejections_known: 0,
+                    holes: Vec::new(),
+                    gone: false,
+                },
+                segments: BTreeMap::new(),
+                index: BTreeMap::new(),
+            });
+        }
+        if let Some(spool) = self.spools.last_mut() {
+            let segment = Segment {
+                name,
+                bytes: HEADER as u64,
+                settled_at: None,
+            };
+            spool.segments.insert(first, segment);
+        }
+        writer.segment = Some(first);
+        writer.new_names = true;
+        Ok(first)
+    }
+
     /// Makes everything appended durable.
     ///
     /// # Errors
     /// [`SpoolError::Poisoned`]: nothing appended since the last success counts, and nothing will.
+    /// [`SpoolError::Disk`]: nothing of it counts yet; try again.
     pub fn sync(&mut self) -> Result<(), SpoolError> {
-        todo!()
+        self.files.sound()?;
+        let Some(writer) = self.writer.as_mut() else {
+            return Ok(());
+        };
+        let Some(spool) = self.spools.last_mut().filter(|spool| spool.state.id == writer.id) else {
+            return Ok(());
+        };
+        if spool.state.last_seq + 1 == writer.next {
+            return Ok(());
+        }
+        for name in &writer.dirty {
+            self.files.sync(name)?;
+        }
+        writer.dirty.clear();
+        if writer.new_names {
+            self.files.sync_dir()?;
+            writer.new_names = false;
+        }
+        let mark = Mark {
+            spool: writer.id,
+            seq: writer.next - 1,
+        };
+        // Taken: after an error the file may end in part of a mark, and is written anew.
+        if let Some(bytes) = self.marks.take().filter(|bytes| *bytes < MARKS_BYTES) {
+            self.files.append(MARKS, &mark.encode())?;
+            self.files.sync(MARKS)?;
+            self.marks = Some(bytes + MARK);
+        } else {
+            self.files.replace(MARKS, &mark.encode())?;
+            self.marks = Some(MARK);
+        }
+        spool.state.last_seq = mark.seq;
+        Ok(())
     }
-    /// What stands at a place. A record that is damaged becomes a durable hole here.
+
+    /// What stands at a place. A record that turns out to be damaged becomes a durable hole here.
     ///
     /// # Errors
     /// When the disk refuses for a reason that may pass.
     pub fn read(&mut self, spool: SpoolId, seq: Seq) -> Result<Read, SpoolError> {
-        todo!()
+        let Some(found) = self.spools.iter().find(|s| s.state.id == spool) else {
+            return Ok(Read::Absent);
+        };
+        if seq == 0 || seq > found.state.last_seq {
+            return Ok(Read::Absent);
+        }
+        if let Some(hole) = found.hole_at(seq) {
+            return Ok(Read::Hole {
+                to: hole.to,
+                reason: hole.reason,
+            });
+        }
+        if seq < found.first_kept() {
+            return Ok(Read::Hole {
+                to: found.first_kept() - 1,
+                reason: HoleReason::Expired,
+            });
+        }
+        let loc = found.index.get(&seq).copied();
+        let name = loc
+            .and_then(|loc| found.segments.get(&loc.segment))
+            .map(|segment| segment.name.clone());
+        if let (Some(loc), Some(name)) = (loc, name)
+            && let Some(event) = self.read_record(&name, loc, seq)?
+        {
+            return Ok(Read::Event(event));
+        }
+        self.make_hole(spool, seq, seq, HoleReason::Unreadable)?;
+        Ok(Read::Hole {
+            to: seq,
+            reason: HoleReason::Unreadable,
+        })
     }
+
+    /// The record's content; none when it can't be had even at a second try.
+    fn read_record(&mut self, name: &str, loc: Loc, seq: Seq) -> Result<Option<Vec<u8>>, SpoolError> {
+        let mut record = vec![0; RECORD_HEAD + loc.len];
+        for _ in 0..2 {
+            match self.files.disk.read_at(name, loc.offset, &mut record) {
+                Ok(()) => {
+                    if let Some(content) = format::check_record(&record, seq) {
+                        return Ok(Some(content.to_vec()));
+                    }
+                }
+                Err(error) if is_loss(&error) => {}
+                Err(source) => {
+                    return Err(SpoolError::Disk {
+                        action: "read",
+                        file: name.to_owned(),
+                        source,
+                    });
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Declares `seq..=to` a hole, durably, before anybody is told.
     ///
     /// # Errors
-    /// When that can't be made durable.
+    /// When that can't be made durable; then it is no hole.
     pub fn make_hole(
         &mut self,
         spool: SpoolId,
@@ -72,57 +413,291 @@ impl<D: Disk> Spools<D> {
         to: Seq,
         reason: HoleReason,
     ) -> Result<(), SpoolError> {
-        todo!()
+        let Some(found) = self.get_mut(spool) else {
+            return Ok(());
+        };
+        found.state.holes.push(Hole {
+            from: seq,
+            to,
+            reason,
+        });
+        let result = self.write_state();
+        if result.is_err()
+            && let Some(found) = self.get_mut(spool)
+        {
+            found.state.holes.pop();
+        }
+        result
     }
+
+    /// Every spool with something durable, oldest first: id, last position, receipted.
+    pub fn order(&self) -> impl Iterator<Item = (SpoolId, Seq, Seq)> {
+        self.spools
+            .iter()
+            .filter(|spool| spool.state.last_seq > 0)
+            .map(|spool| (spool.state.id, spool.state.last_seq, spool.state.receipted))
+    }
+
     /// Spools of which events are still there, oldest first.
     pub fn held(&self) -> Vec<Held> {
-        todo!()
+        let held = self
+            .spools
+            .iter()
+            .filter(|spool| !spool.state.gone && spool.state.last_seq > 0);
+        held.map(|spool| Held {
+            spool: spool.state.id,
+            predecessor: spool.state.predecessor,
+            first_kept: spool.first_kept(),
+            next_seq: spool.state.last_seq + 1,
+            receipted: spool.state.receipted,
+            rejections_known: spool.state.rejections_known,
+        })
+        .collect()
     }
+
     /// Spools that are gone, oldest first.
     pub fn former(&self) -> Vec<Former> {
-        todo!()
+        let former = self.spools.iter().filter(|spool| spool.state.gone);
+        former
+            .map(|spool| Former {
+                spool: spool.state.id,
+                predecessor: spool.state.predecessor,
+                last_seq: spool.state.last_seq,
+                receipted: spool.state.receipted,
+            })
+            .collect()
     }
-    /// The server has committed everything up to `through`. Never lowers. Durable by [`Spools::compact`].
+
+    /// Highest position of a spool of which the server said that all up to it is committed.
+    pub fn receipted(&self, spool: SpoolId) -> Option<Seq> {
+        self.get(spool).map(|spool| spool.state.receipted)
+    }
+
+    /// Events without receipt.
+    pub fn outstanding(&self) -> u64 {
+        self.spools
+            .iter()
+            .map(|spool| spool.state.last_seq.saturating_sub(spool.state.receipted))
+            .sum()
+    }
+
+    /// The server has committed everything up to `through`. Never lowers. Written down by
+    /// [`Spools::compact`]: losing it costs some resent events.
     pub fn settle(&mut self, spool: SpoolId, through: Seq, now: Timestamp) {
-        todo!()
+        let Some(spool) = self.get_mut(spool) else { return };
+        let through = through.min(spool.state.last_seq);
+        if through <= spool.state.receipted {
+            return;
+        }
+        spool.state.receipted = through;
+        spool.state.receipted_at = Some(now);
+        let firsts: Vec<_> = spool
+            .segments
+            .range(..=through)
+            .map(|(first, _)| *first)
+            .collect();
+        for first in firsts {
+            let settled = spool.last_of(first) <= through;
+            if let Some(segment) = spool.segments.get_mut(&first)
+                && settled
+            {
+                segment.settled_at.get_or_insert(now);
+            }
+        }
+        self.state_dirty = true;
     }
+
     /// The highest rejected position heard.
     pub fn reject(&mut self, spool: SpoolId, seq: Seq) {
-        todo!()
+        if let Some(spool) = self.get_mut(spool)
+            && seq > spool.state.rejections_known
+        {
+            spool.state.rejections_known = seq;
+            self.state_dirty = true;
+        }
     }
+
     /// The server's database has another life, or has less than it said: `through` of each spool named is
     /// taken as it is. Durable on return.
     ///
     /// # Errors
-    /// When that can't be made durable.
+    /// When that can't be made durable; it holds all the same until the process ends.
     pub fn lower(
         &mut self,
         generation: StoreGeneration,
         through: &[(SpoolId, Seq)],
-        now: Timestamp,
     ) -> Result<(), SpoolError> {
-        todo!()
+        self.generation = Some(generation);
+        for (id, through) in through {
+            let Some(spool) = self.get_mut(*id) else { continue };
+            if *through >= spool.state.receipted {
+                continue;
+            }
+            spool.state.receipted = *through;
+            spool.state.rejections_known = spool.state.rejections_known.min(*through);
+            let firsts: Vec<_> = spool.segments.keys().copied().collect();
+            for first in firsts {
+                let open = spool.last_of(first) > *through;
+                if let Some(segment) = spool.segments.get_mut(&first)
+                    && open
+                {
+                    segment.settled_at = None;
+                }
+            }
+        }
+        self.write_state()
     }
+
     /// The life of the server's database that `receipted` speaks of.
     pub fn generation(&self) -> Option<StoreGeneration> {
-        todo!()
+        self.generation
     }
-    /// Removes what is receipted and old enough, or takes space that is needed, and writes down receipts.
+
+    /// Removes what is receipted and old enough, or takes space that is needed; writes receipts down.
     ///
     /// # Errors
     /// When the disk refuses; nothing is lost by that.
     pub fn compact(&mut self, now: Timestamp) -> Result<(), SpoolError> {
-        todo!()
+        self.files.sound()?;
+        let mut short = self.shortage()?;
+        let mut removed = Vec::new();
+        for index in 0..self.spools.len() {
+            while let Some((name, bytes)) = self.removable(index, now, short > 0) {
+                short = short.saturating_sub(bytes);
+                removed.push(name);
+            }
+        }
+        let former = self.spools.iter().filter(|spool| spool.state.gone).count();
+        for _ in MOST_FORMER..former {
+            // Only from the old end: the order of the rest must stay whole.
+            if self
+                .spools
+                .first()
+                .is_some_and(|s| s.state.gone && s.state.receipted == s.state.last_seq)
+            {
+                self.spools.remove(0);
+            }
+        }
+        if self.state_dirty || !removed.is_empty() {
+            self.write_state()?;
+        }
+        for name in removed {
+            self.files.remove(&name)?;
+        }
+        Ok(())
     }
-    /// Room left.
+
+    /// Takes the first segment of a spool out when it may go.
+    fn removable(&mut self, index: usize, now: Timestamp, short: bool) -> Option<(String, u64)> {
+        let keep = SignedDuration::try_from(self.limits.keep_receipted).unwrap_or(SignedDuration::MAX);
+        let writing = self.writing();
+        let spool = self.spools.get_mut(index)?;
+        let first = *spool.segments.keys().next()?;
+        let last = spool.last_of(first);
+        let is_last = spool.segments.len() == 1;
+        if last > spool.state.receipted || (is_last && writing == Some(spool.state.id)) {
+            return None;
+        }
+        let settled_at = spool
+            .segments
+            .get(&first)?
+            .settled_at
+            .or(spool.state.receipted_at);
+        let old = settled_at.is_some_and(|at| now.duration_since(at) >= keep);
+        if !old && !short {
+            return None;
+        }
+        let segment = spool.segments.remove(&first)?;
+        spool.index.retain(|_, loc| loc.segment != first);
+        spool.state.gone = spool.segments.is_empty();
+        Some((segment.name, segment.bytes))
+    }
+
+    /// Bytes over the limits.
+    fn shortage(&mut self) -> Result<u64, SpoolError> {
+        let free = self.free_bytes()?;
+        let over = self.used().saturating_sub(self.limits.max_bytes);
+        Ok(over.max(self.limits.min_free_bytes.saturating_sub(free)))
+    }
+
+    fn free_bytes(&mut self) -> Result<u64, SpoolError> {
+        self.files.disk.free_bytes().map_err(|source| SpoolError::Disk {
+            action: "measure",
+            file: ".".to_owned(),
+            source,
+        })
+    }
+
+    fn used(&self) -> u64 {
+        self.spools
+            .iter()
+            .flat_map(|spool| spool.segments.values())
+            .map(|segment| segment.bytes)
+            .sum()
+    }
+
+    /// Room left. Call [`Spools::compact`] before: it may make some.
     ///
     /// # Errors
     /// When the disk does not say what is free.
     pub fn room(&mut self) -> Result<Room, SpoolError> {
-        todo!()
+        let free = self.free_bytes()?;
+        let used = self.used();
+        let by_size = self.limits.max_bytes.saturating_sub(used);
+        let by_disk = free.saturating_sub(self.limits.min_free_bytes);
+        let refusing = if let Err(error) = self.files.sound() {
+            Some(error.to_string())
+        } else if by_size == 0 {
+            Some(format!(
+                "spool holds {used} bytes, its limit is {}",
+                self.limits.max_bytes
+            ))
+        } else if by_disk == 0 {
+            Some(format!(
+                "disk has {free} bytes free, {} are kept free",
+                self.limits.min_free_bytes
+            ))
+        } else {
+            None
+        };
+        Ok(Room {
+            used_bytes: used,
+            left_bytes: by_size.min(by_disk),
+            outstanding: self.outstanding(),
+            refusing,
+        })
     }
-    /// Events without receipt, and the time since boot is not asked for.
-    pub fn keep(&self) -> Duration {
-        self.limits.keep_receipted
+
+    fn write_state(&mut self) -> Result<(), SpoolError> {
+        let state = State {
+            generation: self.generation,
+            spools: self
+                .spools
+                .iter()
+                .filter(|s| s.state.last_seq > 0)
+                .map(|s| s.state.clone())
+                .collect(),
+        };
+        let content = state.encode().map_err(|source| SpoolError::Disk {
+            action: "encode",
+            file: STATE.to_owned(),
+            source: io::Error::other(source),
+        })?;
+        self.files.replace(STATE, &content)?;
+        self.state_dirty = false;
+        Ok(())
     }
+
+    fn get(&self, id: SpoolId) -> Option<&Spool> {
+        self.spools.iter().find(|spool| spool.state.id == id)
+    }
+
+    fn get_mut(&mut self, id: SpoolId) -> Option<&mut Spool> {
+        self.spools.iter_mut().find(|spool| spool.state.id == id)
+    }
+}
+
+/// Errors that say "the bytes are gone", not "try again": EIO, and the end of the file before its time.
+fn is_loss(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(nix::libc::EIO)
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use fleet_domain::{Seq, SpoolId, StoreGeneration};
+use fleet_domain::{Seq, SpoolId};
 use serde::{Deserialize, Serialize};
 
 /// The spool before a spool.
@@ -209,6 +209,3 @@ pub struct Former {
     /// As for [`Held`]; lower than `last_seq` when a restored server asked for it again.
     pub receipted: Seq,
 }
-
-/// The part of the log's state that belongs to the server's database.
-pub type Generation = Option<StoreGeneration>;
