@@ -299,6 +299,11 @@ impl Target {
     pub async fn recv(&mut self) -> Result<Vec<u8>, LinkError> {
         self.inbox.recv().await.ok_or(LinkError::Closed)
     }
+
+    /// A UDS message of this ECU that has arrived already, if there is one.
+    pub fn try_recv(&mut self) -> Option<Vec<u8>> {
+        self.inbox.try_recv().ok()
+    }
 }
 
 /// Pauses between attempts: doubled each time up to a limit.

@@ -8,6 +8,9 @@ use crate::request::Request;
 use crate::response::Response;
 use crate::service::{Service, Session};
 
+/// `ActiveDiagnosticSessionDataIdentifier`, ISO 14229-1 annex C.
+const ACTIVE_SESSION: u16 = 0xF186;
+
 /// Limits of a [`Client`]. All durations are local waiting times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -309,6 +312,11 @@ impl Client {
         self.seed_not_before
     }
 
+    /// Changes the longest time from the first 78 to the final answer, for the requests that follow.
+    pub const fn set_pending_total(&mut self, pending_total: Duration) {
+        self.config.pending_total = pending_total;
+    }
+
     /// Restores a delay kept over a restart.
     pub const fn set_seed_not_before(&mut self, until: Duration) {
         self.seed_not_before = Some(until);
@@ -591,6 +599,18 @@ impl Client {
                 },
             ) => self.session = *session,
             (_, Request::EcuReset { .. }) => self.enter_default_session(),
+            // A new connection may meet an ECU that is still in its session: from here on it is kept there.
+            (
+                Some(Response::Data {
+                    did: ACTIVE_SESSION,
+                    data,
+                }),
+                _,
+            ) => {
+                if let [session] = data.as_slice() {
+                    self.session = Session::from(*session);
+                }
+            }
             _ => {}
         }
         Output::event(Event::Completed(Ok(Completion {

@@ -1,0 +1,619 @@
+//! The sequence of an attempt.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use uds::{DtcSetting, IoControl, Request, Response, Session};
+
+use super::connect::{end_state, protocol_of_the_caller};
+use super::desk::Desk;
+use super::stop::Trouble;
+use super::{Command, Effect, Event, Mode};
+use crate::plan::{Action, Inputs, OnFail, Plan, Step};
+use crate::report::{
+    DtcEntry, EcuIdentity, EndState, FinalOutcome, Intent, Measurement, Outcome, StepResult, Verdict,
+};
+
+/// Time for the first connection, and for one during the clean-up.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Time for a connection after a loss: the control unit may have to start.
+const RECONNECT: Duration = Duration::from_secs(20);
+/// Longest single wait, so that a cancellation is seen.
+const NAP: Duration = Duration::from_millis(500);
+
+/// What a step gathers.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) retries: u32,
+    pub(super) measurements: Vec<Measurement>,
+    pub(super) detail: Option<String>,
+    pub(super) nrc: Option<u8>,
+}
+
+/// What is held or switched off and has to be given back.
+#[derive(Debug, Default)]
+struct Held {
+    comm: bool,
+    dtc: bool,
+    functional: bool,
+    session: bool,
+    actuated: Vec<u16>,
+}
+
+/// How the work ended.
+struct End {
+    trouble: Option<Trouble>,
+    in_precondition: bool,
+}
+
+/// State of one attempt.
+pub(super) struct Script {
+    pub(super) desk: Desk,
+    pub(super) plan: Arc<Plan>,
+    pub(super) inputs: Inputs,
+    pub(super) connected: bool,
+    /// A write may have reached the control unit.
+    wrote: bool,
+    /// Something was written that the verification has not read back yet.
+    unverified: bool,
+    past: bool,
+    held: Held,
+    /// The first missed check of a step whose plan says to go on.
+    missed: Option<String>,
+    restarts: u32,
+    restarts_of: BTreeMap<usize, u32>,
+    pub(super) pending: u32,
+    /// Longest time of response pending for the running step.
+    pending_total: Duration,
+    /// Place of the running step among all that are reported.
+    pub(super) place: u32,
+    begun: Duration,
+    before: Option<EcuIdentity>,
+    dtcs_before: Option<Vec<DtcEntry>>,
+}
+
+impl Script {
+    pub(super) fn new(desk: Desk, plan: Arc<Plan>, inputs: Inputs) -> Self {
+        Self {
+            pending_total: plan.budget.pending_total,
+            desk,
+            plan,
+            inputs,
+            connected: false,
+            wrote: false,
+            unverified: false,
+            past: false,
+            held: Held::default(),
+            missed: None,
+            restarts: 0,
+            restarts_of: BTreeMap::new(),
+            pending: 0,
+            place: 0,
+            begun: Duration::ZERO,
+            before: None,
+            dtcs_before: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, mode: Mode) -> FinalOutcome {
+        self.begun = self.desk.now();
+        // What an earlier process did is unknown here: it may have written.
+        self.wrote = mode != Mode::Run;
+        self.unverified = self.wrote;
+        let end = match mode {
+            Mode::Run => self.work().await,
+            Mode::VerifyOnly => self.verify_only().await,
+            Mode::Inspect => End {
+                trouble: self.identification().await.err(),
+                in_precondition: false,
+            },
+        };
+        if mode == Mode::Inspect {
+            return self.conclude_inspection(end).await;
+        }
+        self.conclude(end).await
+    }
+
+    async fn work(&mut self) -> End {
+        let plan = Arc::clone(&self.plan);
+        if let Err(trouble) = self.identification().await {
+            return End {
+                trouble: Some(trouble),
+                in_precondition: false,
+            };
+        }
+        self.place = 1;
+        for step in &plan.preconditions {
+            if let Err(trouble) = self.step(step, None).await {
+                return End {
+                    trouble: Some(trouble),
+                    in_precondition: true,
+                };
+            }
+            self.place += 1;
+        }
+        let first = self.place;
+        let mut index = 0;
+        while let Some(step) = plan.steps.get(index) {
+            self.place = first.saturating_add(u32::try_from(index).unwrap_or(u32::MAX));
+            match self.step(step, Some(index)).await {
+                Ok(()) => index += 1,
+                Err(lost @ Trouble::LinkLost(_)) => match self.restart(index, step, lost).await {
+                    Ok(from) => index = from,
+                    Err(trouble) => {
+                        return End {
+                            trouble: Some(trouble),
+                            in_precondition: false,
+                        };
+                    }
+                },
+                Err(trouble) => {
+                    return End {
+                        trouble: Some(trouble),
+                        in_precondition: false,
+                    };
+                }
+            }
+        }
+        self.place = first.saturating_add(u32::try_from(plan.steps.len()).unwrap_or(u32::MAX));
+        End {
+            trouble: self.verification().await.err(),
+            in_precondition: false,
+        }
+    }
+
+    async fn verify_only(&mut self) -> End {
+        if let Err(trouble) = self.identification().await {
+            return End {
+                trouble: Some(trouble),
+                in_precondition: false,
+            };
+        }
+        let before = self.plan.preconditions.len() + self.plan.steps.len() + 1;
+        self.place = u32::try_from(before).unwrap_or(u32::MAX);
+        End {
+            trouble: self.verification().await.err(),
+            in_precondition: false,
+        }
+    }
+
+    /// Step 0: connect, compare, note what is there.
+    async fn identification(&mut self) -> Result<(), Trouble> {
+        let started = self.desk.now();
+        let result = self.identify_once().await;
+        let log = Log {
+            detail: result.as_ref().err().map(Trouble::detail),
+            ..Log::default()
+        };
+        self.report(
+            "identify",
+            "Connect and compare VIN, part and hardware",
+            started,
+            result.as_ref().err(),
+            log,
+        );
+        result
+    }
+
+    async fn identify_once(&mut self) -> Result<(), Trouble> {
+        self.before = Some(self.connect(CONNECT).await?);
+        self.dtcs_before = self.read_dtcs(0xFF).await?;
+        Ok(())
+    }
+
+    async fn verification(&mut self) -> Result<(), Trouble> {
+        let plan = Arc::clone(&self.plan);
+        for step in &plan.verify {
+            self.step(step, None).await?;
+            self.place += 1;
+        }
+        if !plan.verify.is_empty() {
+            self.unverified = false;
+        }
+        Ok(())
+    }
+
+    /// After a lost connection: the place where the work begins again, on a new connection whose vehicle was
+    /// compared. A download never goes on where it stopped.
+    async fn restart(&mut self, index: usize, step: &Step, lost: Trouble) -> Result<usize, Trouble> {
+        let Some(restart) = step.on_link_loss else {
+            return Err(lost);
+        };
+        let count = self.restarts_of.entry(index).or_default();
+        if *count >= restart.max {
+            return Err(Trouble::LinkLost(format!(
+                "{}; begun again {count} times already, which is the limit",
+                lost.detail()
+            )));
+        }
+        *count += 1;
+        self.restarts += 1;
+        self.connect(RECONNECT).await?;
+        Ok(restart.from)
+    }
+
+    /// One step with its repetitions and its report.
+    async fn step(&mut self, step: &Step, work: Option<usize>) -> Result<(), Trouble> {
+        let started = self.desk.now();
+        self.pending = 0;
+        self.pending_total = if step.timeout.is_zero() {
+            self.plan.budget.pending_total
+        } else {
+            step.timeout
+        };
+        let mut log = Log::default();
+        self.progress(&step.id, 0, 0);
+        let result = match self.may_go_on() {
+            Ok(()) => self.tried(step, work, &mut log).await,
+            Err(trouble) => Err(trouble),
+        };
+        if let Err(trouble) = &result {
+            log.detail = Some(trouble.detail());
+            log.nrc = trouble.nrc().or(log.nrc);
+        }
+        self.report(&step.id, &step.name, started, result.as_ref().err(), log);
+        match result {
+            Err(trouble) if trouble.is_product() && step.on_fail == OnFail::Continue => {
+                self.missed
+                    .get_or_insert_with(|| format!("{}: {}", step.id, trouble.detail()));
+                Ok(())
+            }
+            other => other.map_err(|trouble| named(trouble, &step.id)),
+        }
+    }
+
+    async fn tried(&mut self, step: &Step, work: Option<usize>, log: &mut Log) -> Result<(), Trouble> {
+        loop {
+            let trouble = match self.act(step, work, log).await {
+                Ok(()) => return Ok(()),
+                Err(trouble) => trouble,
+            };
+            let Some(retry) = &step.retry else {
+                return Err(trouble);
+            };
+            let wanted = trouble.nrc().is_some_and(|nrc| retry.nrc.contains(&nrc));
+            if !wanted || log.retries >= retry.max {
+                return Err(trouble);
+            }
+            log.retries += 1;
+            log.nrc = trouble.nrc();
+            self.sleep(retry.wait).await;
+        }
+    }
+
+    /// Cancellation and budget are heard before the point of no return only: after it the control unit is
+    /// brought to a state that can be used.
+    fn may_go_on(&self) -> Result<(), Trouble> {
+        if self.past {
+            return Ok(());
+        }
+        if self.desk.is_canceled() {
+            return Err(Trouble::Canceled);
+        }
+        let total = self.plan.budget.total;
+        if self.desk.now().saturating_sub(self.begun) > total {
+            return Err(Trouble::Bench {
+                reason: "budget_exceeded",
+                detail: format!("the attempt took longer than {total:?}"),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes the intent durable before a step that writes; nothing may be sent without it.
+    pub(super) async fn intend(&mut self, step: &Step, work: Option<usize>) -> Result<Intent, Trouble> {
+        let intent = Intent {
+            step_index: u32::try_from(work.unwrap_or_default()).unwrap_or(u32::MAX),
+            step: step.id.clone(),
+            point_of_no_return: step.point_of_no_return,
+        };
+        self.journal(Command::JournalIntent(intent.clone())).await?;
+        self.wrote = true;
+        self.unverified = true;
+        if step.point_of_no_return && !self.past {
+            self.past = true;
+            self.desk.tell(Effect::PastPointOfNoReturn);
+        }
+        Ok(intent)
+    }
+
+    pub(super) async fn confirm(&mut self, intent: Intent) -> Result<(), Trouble> {
+        self.journal(Command::JournalConfirmed(intent)).await
+    }
+
+    async fn journal(&mut self, command: Command) -> Result<(), Trouble> {
+        match self.desk.ask(command).await {
+            Event::Journaled(Ok(())) => Ok(()),
+            Event::Journaled(Err(detail)) => Err(Trouble::Bench {
+                reason: "journal_failed",
+                detail,
+            }),
+            _ => Err(protocol_of_the_caller()),
+        }
+    }
+
+    pub(super) fn hold_session(&mut self, functional: bool) {
+        self.held.session = true;
+        self.held.functional |= functional;
+    }
+
+    pub(super) fn hold_quiet(&mut self, dtc: bool, comm: bool, functional: bool) {
+        self.held.dtc |= dtc;
+        self.held.comm |= comm;
+        self.held.functional |= functional;
+    }
+
+    pub(super) fn hold_output(&mut self, did: u16) {
+        if !self.held.actuated.contains(&did) {
+            self.held.actuated.push(did);
+        }
+    }
+
+    /// Waits; a cancellation ends the wait early before the point of no return.
+    pub(super) async fn sleep(&mut self, duration: Duration) {
+        let end = self.desk.now().saturating_add(duration);
+        while self.desk.now() < end {
+            if self.desk.is_canceled() && !self.past {
+                return;
+            }
+            let until = end.min(self.desk.now().saturating_add(NAP));
+            self.desk.ask(Command::Sleep { until }).await;
+        }
+    }
+
+    fn report(&mut self, id: &str, name: &str, started: Duration, trouble: Option<&Trouble>, log: Log) {
+        let outcome = match trouble {
+            None => Outcome::Passed,
+            Some(trouble) if trouble.is_product() => Outcome::Failed,
+            Some(Trouble::Wrong { .. }) => Outcome::Failed,
+            Some(Trouble::Canceled) => Outcome::Skipped,
+            Some(_) => Outcome::Error,
+        };
+        self.desk.tell(Effect::Step(Box::new(StepResult {
+            index: self.place,
+            step: id.to_owned(),
+            name: name.to_owned(),
+            outcome,
+            started,
+            finished: self.desk.now(),
+            retries: log.retries,
+            pending: core::mem::take(&mut self.pending),
+            nrc: log.nrc,
+            detail: log.detail,
+            measurements: log.measurements,
+        })));
+    }
+
+    async fn conclude_inspection(mut self, end: End) -> FinalOutcome {
+        let after = self.before.clone();
+        let detail = end.trouble.as_ref().map_or_else(
+            || {
+                "the attempt was interrupted after a write; the control unit was read, nothing was written"
+                    .to_owned()
+            },
+            Trouble::detail,
+        );
+        let dtcs = self.dtcs_before.take();
+        self.outcome(
+            Verdict::InDoubt,
+            "interrupted",
+            Some(detail),
+            after,
+            dtcs,
+            Vec::new(),
+        )
+    }
+
+    async fn conclude(mut self, end: End) -> FinalOutcome {
+        let not_restored = self.cleanup(&end).await;
+        let (mut after, mut dtcs_after) = (None, None);
+        if self.connected {
+            after = self.read_identity(None).await.ok();
+            dtcs_after = self.read_dtcs(0xFF).await.ok().flatten();
+        }
+        let state = end_state(after.as_ref());
+        let (verdict, reason, detail) = self.judge(&end, state, &not_restored);
+        self.outcome(verdict, reason, detail, after, dtcs_after, not_restored)
+    }
+
+    fn outcome(
+        self,
+        verdict: Verdict,
+        reason: &str,
+        detail: Option<String>,
+        after: Option<EcuIdentity>,
+        dtcs_after: Option<Vec<DtcEntry>>,
+        not_restored: Vec<String>,
+    ) -> FinalOutcome {
+        FinalOutcome {
+            verdict,
+            reason_code: reason.to_owned(),
+            detail,
+            before: self.before,
+            end_state: end_state(after.as_ref()),
+            after,
+            dtcs_before: self.dtcs_before,
+            dtcs_after,
+            not_restored,
+            restarts: self.restarts,
+        }
+    }
+
+    /// The verdict. See the table in `docs` of the design: `failed` speaks of the product, `error` of the bench,
+    /// `in_doubt` of a control unit whose state nobody knows.
+    fn judge(
+        &self,
+        end: &End,
+        state: EndState,
+        not_restored: &[String],
+    ) -> (Verdict, &'static str, Option<String>) {
+        let Some(trouble) = &end.trouble else {
+            if let Some(missed) = &self.missed {
+                return (Verdict::Failed, "limit_missed", Some(missed.clone()));
+            }
+            if self.unverified {
+                let detail = "nothing was read back after the last write".to_owned();
+                return (Verdict::InDoubt, "not_verified", Some(detail));
+            }
+            let detail =
+                (!not_restored.is_empty()).then(|| format!("not restored: {}", not_restored.join(", ")));
+            return (Verdict::Passed, "ok", detail);
+        };
+        let detail = Some(trouble.detail());
+        let reason = trouble.reason();
+        if !self.wrote {
+            return match trouble {
+                Trouble::Missed(_) if end.in_precondition => {
+                    (Verdict::Aborted, "precondition_missed", detail)
+                }
+                Trouble::Wrong { .. } | Trouble::Canceled => (Verdict::Aborted, reason, detail),
+                _ if trouble.is_product() => (Verdict::Failed, reason, detail),
+                _ => (Verdict::Error, reason, detail),
+            };
+        }
+        let verdict = match trouble {
+            // The check itself is the knowledge: the control unit answered, and it is not as it should be.
+            _ if trouble.is_product() => Verdict::Failed,
+            Trouble::Refused { .. } | Trouble::Bench { .. } | Trouble::Canceled if !self.past => {
+                Verdict::Error
+            }
+            Trouble::Refused { .. } if state == EndState::Boot => Verdict::Failed,
+            _ => Verdict::InDoubt,
+        };
+        (verdict, reason, detail)
+    }
+
+    /// Gives back whatever is held; says what it could not.
+    async fn cleanup(&mut self, end: &End) -> Vec<String> {
+        let started = self.desk.now();
+        self.place = self.plan.steps_total().saturating_sub(1);
+        let foreign = matches!(end.trouble, Some(Trouble::Wrong { .. }));
+        let mut lost = Vec::new();
+        let holds = self.held.comm || self.held.dtc || self.held.session || !self.held.actuated.is_empty();
+        // After a loss the state of the control unit is worth one more connection, also for the record.
+        if !self.connected && !foreign && (holds || self.wrote) {
+            // Its failure shows in `connected`.
+            let _ = self.connect(CONNECT).await;
+        }
+        for did in core::mem::take(&mut self.held.actuated) {
+            let request = Request::InputOutputControl {
+                did,
+                control: IoControl::ReturnControl,
+                state: Vec::new(),
+            };
+            self.give_back(request, false, &format!("control of output {did:04X}"), &mut lost)
+                .await;
+        }
+        let functional = self.held.functional;
+        if self.held.comm || self.held.dtc {
+            // A reset or a new connection may have ended the session in which 28 and 85 are allowed. A refusal
+            // here shows in the two requests that follow.
+            let _ = self
+                .request_to(Request::session(Session::Extended), functional)
+                .await;
+        }
+        if self.held.comm && self.plan.cleanup.restore_comm {
+            let request = Request::CommunicationControl {
+                control: 0x00,
+                communication_type: 0x01,
+                suppress: false,
+            };
+            self.give_back(request, functional, "communication", &mut lost)
+                .await;
+        }
+        if self.held.dtc && self.plan.cleanup.restore_dtc {
+            let request = Request::ControlDtcSetting {
+                setting: DtcSetting::On,
+                suppress: false,
+            };
+            self.give_back(request, functional, "fault recording", &mut lost)
+                .await;
+        }
+        if self.held.session && self.plan.cleanup.session_default {
+            let request = Request::session(Session::Default);
+            self.give_back(request, functional, "default session", &mut lost)
+                .await;
+        }
+        let trouble = (!lost.is_empty()).then(|| Trouble::Bench {
+            reason: "not_restored",
+            detail: format!("not restored: {}", lost.join(", ")),
+        });
+        let log = Log {
+            detail: trouble.as_ref().map(Trouble::detail),
+            ..Log::default()
+        };
+        self.report(
+            "cleanup",
+            "Give back what was held or switched off",
+            started,
+            trouble.as_ref(),
+            log,
+        );
+        lost
+    }
+
+    async fn give_back(&mut self, request: Request, functional: bool, what: &str, lost: &mut Vec<String>) {
+        if !self.connected || self.request_to(request, functional).await.is_err() {
+            lost.push(what.to_owned());
+        }
+    }
+
+    pub(super) async fn request(&mut self, request: Request) -> Result<Option<Response>, Trouble> {
+        self.request_to(request, false).await
+    }
+
+    pub(super) async fn request_to(
+        &mut self,
+        request: Request,
+        functional: bool,
+    ) -> Result<Option<Response>, Trouble> {
+        let pending_total = self.pending_total;
+        match self
+            .desk
+            .ask(Command::Send {
+                request,
+                functional,
+                pending_total,
+            })
+            .await
+        {
+            Event::Answered(Ok(completion)) => {
+                self.pending = self.pending.saturating_add(completion.pending);
+                Ok(completion.response)
+            }
+            Event::Answered(Err(failure)) => {
+                let trouble = Trouble::from(failure);
+                if matches!(trouble, Trouble::LinkLost(_)) {
+                    self.connected = false;
+                }
+                Err(trouble)
+            }
+            _ => Err(protocol_of_the_caller()),
+        }
+    }
+}
+
+/// Puts the step's id before what people read.
+fn named(trouble: Trouble, step: &str) -> Trouble {
+    let before = |detail: String| format!("{step}: {detail}");
+    match trouble {
+        Trouble::Missed(detail) => Trouble::Missed(before(detail)),
+        Trouble::Refused { nrc, detail } => Trouble::Refused {
+            nrc,
+            detail: before(detail),
+        },
+        Trouble::Silent(detail) => Trouble::Silent(before(detail)),
+        Trouble::LinkLost(detail) => Trouble::LinkLost(before(detail)),
+        Trouble::Bench { reason, detail } => Trouble::Bench {
+            reason,
+            detail: before(detail),
+        },
+        Trouble::Wrong { .. } | Trouble::Canceled => trouble,
+    }
+}
+
+/// Whether a step's action has to be journaled before it.
+pub(super) fn needs_intent(step: &Step) -> bool {
+    step.point_of_no_return || step.action.writes() || matches!(step.action, Action::Download { .. })
+}
