@@ -1,0 +1,171 @@
+//! `cargo xtask demo`: server, simulated vehicles and benches on this machine, and three jobs to watch.
+
+mod follow;
+mod plan;
+mod stand;
+
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use fleet_testkit::Api;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::doctor::{FOR_DEMO, provide};
+use crate::page;
+use crate::workspace::{PROGRAMS, cargo, root, target_dir};
+use follow::{Finished, follow};
+use plan::Plan;
+use stand::Stand;
+
+/// As the shell reports a program that was ended by SIGINT or SIGTERM.
+const INTERRUPTED: u8 = 130;
+
+/// Runs the demo on the data folder given.
+pub(crate) fn run(once: bool, data: &Path) -> anyhow::Result<ExitCode> {
+    let data = root().join(data);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    runtime.block_on(async {
+        let mut stop = Stop::new()?;
+        // Dropping the future kills what it has started: a signal in the middle leaves nothing behind.
+        tokio::select! {
+            prepared = prepare() => prepared?,
+            () = stop.requested() => return Ok(ExitCode::from(INTERRUPTED)),
+        }
+        let mut stand = tokio::select! {
+            stand = Stand::start(&data) => stand?,
+            () = stop.requested() => return Ok(ExitCode::from(INTERRUPTED)),
+        };
+        let shown = show(once, &mut stand, &mut stop).await;
+        let stopped = stand.stop().await;
+        let code =
+            shown.with_context(|| format!("the demo failed; all logs are below {}", data.display()))?;
+        stopped?;
+        Ok(code)
+    })
+}
+
+/// Tools, page and programs.
+async fn prepare() -> anyhow::Result<()> {
+    println!("set-up");
+    let logs = target_dir().join("xtask/demo");
+    tokio::task::spawn_blocking(move || {
+        provide(&FOR_DEMO)?;
+        page::install(&logs)?;
+        page::build(&logs)
+    })
+    .await
+    .context("the set-up was cut off")??;
+    println!("  building the programs (cargo build)");
+    let mut build = tokio::process::Command::from(cargo());
+    build
+        .arg("build")
+        .args(PROGRAMS.iter().flat_map(|name| ["-p", name]))
+        .stdin(Stdio::null());
+    let status = build
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("the build failed, see above; next: `cargo xtask doctor` says what this machine lacks");
+    }
+    Ok(())
+}
+
+/// Queues the jobs, follows them, and stays until it is told to stop.
+async fn show(once: bool, stand: &mut Stand, stop: &mut Stop) -> anyhow::Result<ExitCode> {
+    let api = stand.server.api();
+    println!("page: {}", api.base());
+    let outcome = tokio::select! {
+        outcome = three_jobs(&api, stand) => outcome,
+        () = stop.requested() => return Ok(ExitCode::from(INTERRUPTED)),
+    };
+    let code = match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if once => return Err(error),
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    if once {
+        return Ok(code);
+    }
+    println!(
+        "\nThe page is at {}. Ctrl-C ends everything; the data stays.",
+        api.base()
+    );
+    tokio::select! {
+        error = stand.broken() => Err(error),
+        () = stop.requested() => Ok(code),
+    }
+}
+
+async fn three_jobs(api: &Api, stand: &mut Stand) -> anyhow::Result<()> {
+    let earlier = api.get("/api/v1/jobs?limit=500").await?["items"]
+        .as_array()
+        .map_or(0, Vec::len);
+    if earlier > 0 {
+        println!("{earlier} earlier jobs are in this data folder; the page shows them");
+    }
+    let plan = Plan::new(stand)?;
+    let jobs = plan.queue(api).await?;
+    let finished = tokio::select! {
+        finished = follow(api, &jobs) => finished?,
+        error = stand.broken() => return Err(error),
+    };
+    judge(&finished)?;
+    plan.confirm(stand)
+}
+
+fn judge(finished: &[Finished]) -> anyhow::Result<()> {
+    let others: Vec<_> = finished
+        .iter()
+        .filter(|job| !job.passed())
+        .map(ToString::to_string)
+        .collect();
+    if others.is_empty() {
+        Ok(())
+    } else {
+        bail!("not every job passed:\n{}", others.join("\n"))
+    }
+}
+
+/// Ctrl-C, SIGTERM and SIGHUP.
+struct Stop {
+    signals: [tokio::signal::unix::Signal; 3],
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let signals = [
+            listen(SignalKind::interrupt())?,
+            listen(SignalKind::terminate())?,
+            listen(SignalKind::hangup())?,
+        ];
+        Ok(Self { signals })
+    }
+
+    async fn requested(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// How long a program may take to end by itself.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// A path below the data folder.
+fn below(data: &Path, name: &str) -> PathBuf {
+    data.join(name)
+}

@@ -1,0 +1,152 @@
+//! The processes of the demo: one server, one simulator, one agent per vehicle.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use fleet_testkit::{Agent, EcuSim, Server, Settings, eventually};
+
+use super::plan::{BENCHES, PLANT, secrets};
+use super::{END_WITHIN, below};
+use crate::workspace::{binary, root};
+
+const ONLINE_WITHIN: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Small enough to be read to the end, and not filled by one client at every step.
+const LOG: &str = "info";
+
+/// Everything that runs. Dropping it kills it.
+pub(super) struct Stand {
+    pub(super) sim: EcuSim,
+    pub(super) server: Server,
+    agents: Vec<Agent>,
+}
+
+impl Stand {
+    /// Starts everything and waits until all benches are online.
+    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+        println!("starting on {}", data.display());
+        std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
+        let server = start_server(data).await?;
+        let vehicles = root().join("demo/vehicles.yaml");
+        let sim = EcuSim::start(&binary("ecu-sim"), &below(data, "ecu-sim"), &vehicles, &[], &[]).await?;
+        println!("  {:<13} {} vehicles over DoIP", "ecu-sim", sim.vehicles.len());
+        let mut agents = Vec::new();
+        for (bench, (vin, entity)) in BENCHES.iter().zip(&sim.vehicles) {
+            let settings = Settings::new()
+                .with("plant", PLANT)
+                .with("device", bench.device)
+                .with("station", bench.station)
+                .with("broker.url", server.mqtt.as_str())
+                .with("server.url", server.http.as_str())
+                .with("vehicle.entity", entity.as_str())
+                .with("telemetry.log", LOG);
+            agents.push(Agent::start(
+                &binary("device-agent"),
+                &below(data, bench.device),
+                settings,
+                &[],
+            )?);
+            println!("  {:<13} {} with vehicle {vin}", bench.device, bench.station);
+        }
+        let mut stand = Self { sim, server, agents };
+        stand.until_online().await?;
+        Ok(stand)
+    }
+
+    async fn until_online(&mut self) -> anyhow::Result<()> {
+        let api = self.server.api();
+        for bench in &BENCHES {
+            let what = format!("{} online", bench.device);
+            let path = format!("/api/v1/benches/{}", bench.device);
+            let online = async || match api.get(&path).await {
+                Ok(known) if known["online"] == true && known["vin"].is_string() => Some(Ok(())),
+                _ => self.first_ended().map(Err),
+            };
+            match eventually(&what, ONLINE_WITHIN, online).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(error) => return Err(error.context(self.log_of(bench.device))),
+            }
+        }
+        Ok(())
+    }
+
+    fn log_of(&self, device: &str) -> String {
+        let agent = self.agents.iter().find(|agent| agent.process.name() == device);
+        agent.map_or_else(String::new, |agent| {
+            let process = &agent.process;
+            format!(
+                "its log {} ends with:\n{}\nnext: read both logs",
+                process.log().display(),
+                process.log_tail()
+            )
+        })
+    }
+
+    /// A program that has ended although nobody asked it to.
+    fn first_ended(&mut self) -> Option<anyhow::Error> {
+        let agents = self.agents.iter_mut().map(|agent| &mut agent.process);
+        let mut all = agents.chain([&mut self.server.process, &mut self.sim.process]);
+        all.find_map(|process| {
+            let status = process.ended()?;
+            Some(anyhow!(
+                "{} ended ({status}). Its log {} ends with:\n{}",
+                process.name(),
+                process.log().display(),
+                process.log_tail()
+            ))
+        })
+    }
+
+    /// Returns when a program has ended by itself. Cancellation safe.
+    pub(super) async fn broken(&mut self) -> anyhow::Error {
+        loop {
+            if let Some(error) = self.first_ended() {
+                return error;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Ends everything in order: benches, server, vehicles. All are gone afterwards, whatever is returned.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let mut faults = Vec::new();
+        let agents = self.agents.iter_mut().map(|agent| &mut agent.process);
+        for process in agents.chain([&mut self.server.process, &mut self.sim.process]) {
+            if process.ended().is_none()
+                && let Err(error) = process.terminate(END_WITHIN).await
+            {
+                faults.push(format!("{error:#} (log: {})", process.log().display()));
+            }
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(anyhow!(faults.join("\n")))
+        }
+    }
+}
+
+async fn start_server(data: &Path) -> anyhow::Result<Server> {
+    let folder = below(data, "fleet-server");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let secrets_file = folder.join("signer-secrets.json");
+    secrets(&secrets_file)?;
+    let settings = Settings::new()
+        .with("plant", PLANT)
+        .with("http.listen", usual_or_free(8080))
+        .with("mqtt.listen", usual_or_free(1883))
+        .with("signer.secrets_file", secrets_file.display().to_string())
+        .with("telemetry.log", LOG);
+    let server = Server::start(&binary("fleet-server"), &folder, settings, &[]).await?;
+    println!("  {:<13} {} and {}", "fleet-server", server.http, server.mqtt);
+    Ok(server)
+}
+
+/// The usual port when nobody has it, else any free one.
+fn usual_or_free(port: u16) -> String {
+    let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
+    format!("127.0.0.1:{}", if free { port } else { 0 })
+}
