@@ -1,0 +1,80 @@
+import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
+import { api, dataOf } from "./client";
+
+/** Rows of one page of a list. */
+const PAGE_ROWS = 200;
+
+export interface BenchFilter {
+  readonly state?: "online" | "offline" | undefined;
+  readonly q?: string | undefined;
+}
+
+export interface JobFilter {
+  readonly state?: string | undefined;
+  readonly vin?: string | undefined;
+  readonly device?: string | undefined;
+}
+
+/** Drops what is not set: the address of a request holds only what filters. */
+function given<T extends object>(filter: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  const entries = Object.entries(filter).filter(([, value]) => value !== undefined && value !== "");
+  return Object.fromEntries(entries) as { [K in keyof T]?: NonNullable<T[K]> };
+}
+
+export const statusQuery = queryOptions({
+  queryKey: ["status"],
+  queryFn: async ({ signal }) => dataOf(await api.GET("/api/v1/status", { signal })),
+  staleTime: 60_000,
+});
+
+export const benchesQuery = (filter: BenchFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["benches", given(filter)],
+    queryFn: async ({ signal, pageParam }) => {
+      const query = { ...given(filter), limit: PAGE_ROWS, ...given({ cursor: pageParam }) };
+      return dataOf(await api.GET("/api/v1/benches", { params: { query }, signal }));
+    },
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+export const benchQuery = (device: string) =>
+  queryOptions({
+    queryKey: ["bench", device],
+    queryFn: async ({ signal }) =>
+      dataOf(await api.GET("/api/v1/benches/{device}", { params: { path: { device } }, signal })),
+  });
+
+export const ledgerQuery = (device: string) =>
+  queryOptions({
+    queryKey: ["ledger", device],
+    queryFn: async ({ signal }) =>
+      dataOf(await api.GET("/api/v1/benches/{device}/ledger", { params: { path: { device } }, signal })),
+  });
+
+export const jobsQuery = (filter: JobFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["jobs", given(filter)],
+    queryFn: async ({ signal, pageParam }) => {
+      const query = { ...given(filter), limit: PAGE_ROWS, ...given({ cursor: pageParam }) };
+      return dataOf(await api.GET("/api/v1/jobs", { params: { query: query as never }, signal }));
+    },
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next_cursor ?? undefined,
+  });
+
+export const runQuery = (id: string, attempt: number | undefined) =>
+  queryOptions({
+    queryKey: ["run", id, attempt ?? null],
+    queryFn: async ({ signal }) => {
+      const query = given({ attempt });
+      return dataOf(await api.GET("/api/v1/jobs/{id}/run", { params: { path: { id }, query }, signal }));
+    },
+  });
+
+/** Asks for what `allowed_actions` offers; the server decides again. */
+export async function act(id: string, action: "cancel" | "take_over", reason: string) {
+  const request = { params: { path: { id } }, body: { reason } };
+  if (action === "cancel") return dataOf(await api.POST("/api/v1/jobs/{id}/cancel", request));
+  return dataOf(await api.POST("/api/v1/jobs/{id}/take-over", request));
+}

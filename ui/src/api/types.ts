@@ -1,0 +1,20 @@
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+export type Bench = Schemas["Bench"];
+export type BenchPage = Schemas["BenchPage"];
+export type BenchLedger = Schemas["BenchLedger"];
+export type JobSummary = Schemas["JobSummary"];
+export type Job = Schemas["Job"];
+export type JobPage = Schemas["JobPage"];
+export type JobState = Schemas["JobState"];
+export type JobKind = Schemas["JobKind"];
+export type Verdict = Schemas["Verdict"];
+export type Outcome = Schemas["Outcome"];
+export type Run = Schemas["Run"];
+export type Step = Schemas["Step"];
+export type Measurement = Schemas["Measurement"];
+export type Limits = Schemas["Limits"];
+export type Live = Schemas["Live"];
+export type Status = Schemas["Status"];
+export type AllowedAction = Schemas["AllowedAction"];

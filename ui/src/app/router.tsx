@@ -1,0 +1,70 @@
+import type { QueryClient } from "@tanstack/react-query";
+import {
+  createRootRouteWithContext,
+  createRoute,
+  createRouter,
+  lazyRouteComponent,
+  redirect,
+} from "@tanstack/react-router";
+import { BenchesScreen } from "../screens/benches";
+import { Frame } from "./frame";
+import { NotFound, PageFault } from "./fallbacks";
+import { benchSearch, jobSearch, parseSearch, runSearch, stringifySearch } from "./search";
+
+const rootRoute = createRootRouteWithContext<{ client: QueryClient }>()({
+  component: Frame,
+  notFoundComponent: NotFound,
+});
+
+const indexRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/",
+  beforeLoad: () => {
+    throw redirect({ to: "/benches" });
+  },
+});
+
+export const benchesRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/benches",
+  validateSearch: benchSearch,
+  component: BenchesScreen,
+});
+
+export const benchRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/benches/$device",
+  component: lazyRouteComponent(() => import("../screens/bench"), "BenchScreen"),
+});
+
+export const jobsRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/jobs",
+  validateSearch: jobSearch,
+  component: lazyRouteComponent(() => import("../screens/jobs"), "JobsScreen"),
+});
+
+export const runRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/jobs/$id",
+  validateSearch: runSearch,
+  component: lazyRouteComponent(() => import("../screens/run"), "RunScreen"),
+});
+
+export function makeRouter(client: QueryClient) {
+  return createRouter({
+    routeTree: rootRoute.addChildren([indexRoute, benchesRoute, benchRoute, jobsRoute, runRoute]),
+    context: { client },
+    parseSearch,
+    stringifySearch,
+    defaultErrorComponent: PageFault,
+    defaultPreload: "intent",
+    scrollRestoration: false,
+  });
+}
+
+declare module "@tanstack/react-router" {
+  interface Register {
+    router: ReturnType<typeof makeRouter>;
+  }
+}

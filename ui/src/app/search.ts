@@ -1,0 +1,60 @@
+import { JOB_STATES } from "./words";
+
+/**
+ * Filters in the address. Everything is text there: a VIN or a bench named `123` or `true` must stay text,
+ * so the router's own JSON reading is not used.
+ */
+export function parseSearch(search: string): Record<string, string> {
+  return Object.fromEntries(new URLSearchParams(search));
+}
+
+export function stringifySearch(search: Record<string, unknown>): string {
+  const given = Object.entries(search).filter(([, value]) => value !== undefined && value !== "");
+  const text = new URLSearchParams(given.map(([key, value]) => [key, String(value)])).toString();
+  return text === "" ? "" : `?${text}`;
+}
+
+/** Longest filter text that is taken over from an address. */
+const LONGEST = 64;
+
+function words(value: unknown): string | undefined {
+  return typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, LONGEST) : undefined;
+}
+
+/** Drops the keys that have no value, so that an address holds only what filters. */
+function set<T extends object>(filter: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  return Object.fromEntries(Object.entries(filter).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: NonNullable<T[K]>;
+  };
+}
+
+export interface BenchSearch {
+  state?: "online" | "offline";
+  q?: string;
+}
+
+export function benchSearch(search: Record<string, unknown>): BenchSearch {
+  const state = search["state"];
+  return set({ state: state === "online" || state === "offline" ? state : undefined, q: words(search["q"]) });
+}
+
+export interface JobSearch {
+  state?: string;
+  vin?: string;
+  device?: string;
+}
+
+export function jobSearch(search: Record<string, unknown>): JobSearch {
+  const state = search["state"];
+  const known = JOB_STATES.find((candidate) => candidate === state);
+  return set({ state: known, vin: words(search["vin"])?.toUpperCase(), device: words(search["device"]) });
+}
+
+export interface RunSearch {
+  attempt?: number;
+}
+
+export function runSearch(search: Record<string, unknown>): RunSearch {
+  const attempt = Number(search["attempt"]);
+  return Number.isInteger(attempt) && attempt >= 1 && attempt < 1_000_000 ? { attempt } : {};
+}

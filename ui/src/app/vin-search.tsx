@@ -1,0 +1,45 @@
+import { i18n } from "@lingui/core";
+import { useNavigate } from "@tanstack/react-router";
+import { useEffect, useRef, useState } from "react";
+import { Input, SearchField } from "react-aria-components";
+import { usePreferences } from "./preferences";
+
+function typing(target: EventTarget | null): boolean {
+  return target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]");
+}
+
+/** Finds a vehicle's jobs from anywhere. A barcode scanner types and ends with Enter. */
+export function VinSearch() {
+  const [text, setText] = useState("");
+  const input = useRef<HTMLInputElement>(null);
+  const navigate = useNavigate();
+  const { shortcuts } = usePreferences();
+  useEffect(() => {
+    if (!shortcuts) return;
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+      event.preventDefault();
+      input.current?.focus();
+      input.current?.select();
+    };
+    document.addEventListener("keydown", onKey);
+    return () => document.removeEventListener("keydown", onKey);
+  }, [shortcuts]);
+  return (
+    <SearchField
+      className="vin-search"
+      aria-label={i18n._("Find a vehicle by VIN")}
+      value={text}
+      onChange={setText}
+      onSubmit={(value) => {
+        const vin = value.trim().toUpperCase();
+        if (vin === "") return;
+        void navigate({ to: "/jobs", search: { vin } });
+        setText("");
+      }}
+    >
+      <Input ref={input} placeholder={i18n._("VIN, whole or part")} spellCheck={false} autoComplete="off" />
+      {shortcuts ? <kbd aria-hidden="true">/</kbd> : null}
+    </SearchField>
+  );
+}

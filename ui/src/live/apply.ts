@@ -1,0 +1,112 @@
+import type { InfiniteData, QueryClient } from "@tanstack/react-query";
+import type { Bench, BenchPage, Job, JobPage, Live, Run } from "../api/types";
+import { dropProgress, putProgress } from "./progress";
+import type { StreamEvent } from "./sse";
+
+/** What one frame brings, newest state per thing only. */
+export interface Changes {
+  readonly benches: ReadonlyMap<string, Bench>;
+  readonly jobs: ReadonlyMap<string, Job>;
+  readonly live: ReadonlyMap<string, Live>;
+}
+
+function parsed(data: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(data);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Folds events into the newest state per thing. An event that can't be read is left out: a later one heals it. */
+export function fold(events: readonly StreamEvent[]): Changes {
+  const benches = new Map<string, Bench>();
+  const jobs = new Map<string, Job>();
+  const live = new Map<string, Live>();
+  for (const event of events) {
+    const value = parsed(event.data);
+    if (value === null) continue;
+    if (event.event === "bench" && typeof value["device"] === "string") {
+      benches.set(value["device"], value as unknown as Bench);
+    } else if (event.event === "job" && typeof value["id"] === "string") {
+      jobs.set(value["id"], value as unknown as Job);
+    } else if (event.event === "live" && typeof value["job_id"] === "string") {
+      live.set(value["job_id"], value as unknown as Live);
+    }
+  }
+  return { benches, jobs, live };
+}
+
+function patch<T>(items: readonly T[], key: (item: T) => string, changed: ReadonlyMap<string, T>): T[] | null {
+  let touched = false;
+  const next = items.map((item) => {
+    const newer = changed.get(key(item));
+    if (newer === undefined) return item;
+    touched = true;
+    return newer;
+  });
+  return touched ? next : null;
+}
+
+/** Puts newer items into the pages of a list; the same object comes back where nothing changed. */
+export function patchPages<T, P extends { items: T[] }>(
+  data: InfiniteData<P> | undefined,
+  key: (item: T) => string,
+  changed: ReadonlyMap<string, T>,
+): InfiniteData<P> | undefined {
+  if (data === undefined || changed.size === 0) return data;
+  let touched = false;
+  const pages = data.pages.map((page) => {
+    const items = patch(page.items, key, changed);
+    if (items === null) return page;
+    touched = true;
+    return { ...page, items };
+  });
+  return touched ? { ...data, pages } : data;
+}
+
+/** True where one of the changed things is in none of the pages. */
+export function anyMissing<T, P extends { items: T[] }>(
+  data: InfiniteData<P> | undefined,
+  key: (item: T) => string,
+  changed: ReadonlyMap<string, T>,
+): boolean {
+  if (changed.size === 0) return false;
+  const known = new Set<string>();
+  for (const page of data?.pages ?? []) for (const item of page.items) known.add(key(item));
+  for (const id of changed.keys()) if (!known.has(id)) return true;
+  return false;
+}
+
+const benchKey = (bench: Bench): string => bench.device;
+const jobKey = (job: Job): string => job.id;
+
+/** Applies one frame's changes to everything in the cache. Gives the lists that have to be fetched again. */
+export function apply(client: QueryClient, changes: Changes): { benches: boolean; jobs: boolean } {
+  putProgress([...changes.live.values()]);
+  const refetch = { benches: false, jobs: false };
+  for (const [key, data] of client.getQueriesData<InfiniteData<BenchPage>>({ queryKey: ["benches"] })) {
+    refetch.benches ||= anyMissing(data, benchKey, changes.benches);
+    client.setQueryData(key, patchPages(data, benchKey, changes.benches));
+  }
+  for (const [device, bench] of changes.benches) {
+    if (client.getQueryData(["bench", device]) !== undefined) client.setQueryData(["bench", device], bench);
+    if (client.getQueryData(["ledger", device]) !== undefined) {
+      void client.invalidateQueries({ queryKey: ["ledger", device] });
+    }
+  }
+  for (const [key, data] of client.getQueriesData<InfiniteData<JobPage>>({ queryKey: ["jobs"] })) {
+    refetch.jobs ||= anyMissing(data, jobKey, changes.jobs);
+    client.setQueryData(key, patchPages(data, jobKey, changes.jobs));
+  }
+  for (const [id, job] of changes.jobs) {
+    for (const [key, run] of client.getQueriesData<Run>({ queryKey: ["run", id] })) {
+      if (run === undefined) continue;
+      client.setQueryData(key, { ...run, job });
+      void client.invalidateQueries({ queryKey: key });
+    }
+  }
+  dropProgress([...changes.jobs.values()].filter((job) => job.finished_at != null).map((job) => job.id));
+  return refetch;
+}

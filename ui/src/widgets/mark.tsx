@@ -1,0 +1,142 @@
+import type { JobState, Outcome, Verdict } from "../api/types";
+import { outcomeWord, stateWord, verdictMeaning, verdictWord, type Word } from "../app/words";
+
+/** Shapes that stay apart without colour. */
+export type Shape =
+  | "check"
+  | "cross"
+  | "triangle"
+  | "slash"
+  | "diamond"
+  | "dot"
+  | "ring"
+  | "play"
+  | "clock"
+  | "dash"
+  | "arrow";
+
+function Drawing({ shape }: { shape: Shape }) {
+  const line = { fill: "none", stroke: "currentColor", strokeWidth: 1.8 } as const;
+  switch (shape) {
+    case "check":
+      return <path d="M3 8.5l3.2 3.2L13 4.6" {...line} strokeWidth={2.1} />;
+    case "cross":
+      return (
+        <>
+          <rect x="1.5" y="1.5" width="13" height="13" fill="currentColor" />
+          <path d="M5 5l6 6M11 5l-6 6" stroke="var(--mark-inner)" strokeWidth="2" />
+        </>
+      );
+    case "triangle":
+      return (
+        <>
+          <path d="M8 1.2L15.4 14.6H.6z" fill="currentColor" />
+          <path d="M8 5.6v4.4M8 11.4v1.8" stroke="var(--mark-inner)" strokeWidth="1.8" />
+        </>
+      );
+    case "slash":
+      return (
+        <>
+          <circle cx="8" cy="8" r="6" {...line} />
+          <path d="M3.8 12.2l8.4-8.4" {...line} />
+        </>
+      );
+    case "diamond":
+      return (
+        <>
+          <path d="M8 .6L15.4 8 8 15.4.6 8z" fill="currentColor" />
+          <path
+            d="M5.9 6.3a2.1 2.1 0 1 1 3 1.9c-.6.3-.9.6-.9 1.3M8 10.8v1.6"
+            fill="none"
+            stroke="var(--mark-inner)"
+            strokeWidth="1.6"
+          />
+        </>
+      );
+    case "dot":
+      return <circle cx="8" cy="8" r="4" fill="currentColor" />;
+    case "ring":
+      return <circle cx="8" cy="8" r="4.6" {...line} />;
+    case "play":
+      return <path d="M4 2.4l9 5.6-9 5.6z" fill="currentColor" />;
+    case "clock":
+      return (
+        <>
+          <circle cx="8" cy="8" r="6" {...line} />
+          <path d="M8 4.4V8l2.6 2" {...line} />
+        </>
+      );
+    case "dash":
+      return <path d="M3 8h10" {...line} />;
+    case "arrow":
+      return <path d="M2 8h10M8.4 4.2L12.4 8l-4 3.8" {...line} />;
+  }
+}
+
+/** A shape alone; always beside its word, so hidden from a screen reader. */
+export function Mark({ shape }: { shape: Shape }) {
+  return (
+    <svg className="mark" viewBox="0 0 16 16" aria-hidden="true">
+      <Drawing shape={shape} />
+    </svg>
+  );
+}
+
+/** Shape, word and colour of a state. */
+export function Badge({ word, shape, title }: { word: Word; shape: Shape; title?: string }) {
+  return (
+    <span className="badge" data-weight={word.weight} title={title}>
+      <Mark shape={shape} />
+      <span className="badge-word">{word.text}</span>
+    </span>
+  );
+}
+
+const VERDICT_SHAPE: Readonly<Record<Verdict, Shape>> = {
+  passed: "check",
+  failed: "cross",
+  error: "triangle",
+  aborted: "slash",
+  in_doubt: "diamond",
+};
+
+export function VerdictBadge({ verdict }: { verdict: Verdict }) {
+  return (
+    <Badge
+      word={verdictWord(verdict)}
+      shape={VERDICT_SHAPE[verdict] ?? "dash"}
+      title={verdictMeaning(verdict)}
+    />
+  );
+}
+
+const STATE_SHAPE: Readonly<Record<JobState, Shape>> = {
+  queued: "ring",
+  offered: "arrow",
+  withdrawing: "dash",
+  accepted: "dot",
+  running: "play",
+  finished: "check",
+  rejected: "triangle",
+  canceled: "slash",
+  timed_out: "clock",
+  superseded: "dash",
+  taken_over: "diamond",
+};
+
+/** Where a job stands: its verdict once it has one, otherwise its state. */
+export function JobBadge({ state, verdict }: { state: JobState; verdict?: Verdict | null | undefined }) {
+  if (verdict != null) return <VerdictBadge verdict={verdict} />;
+  return <Badge word={stateWord(state)} shape={STATE_SHAPE[state] ?? "dash"} />;
+}
+
+const OUTCOME_SHAPE: Readonly<Record<Outcome, Shape>> = {
+  passed: "check",
+  failed: "cross",
+  error: "triangle",
+  skipped: "dash",
+};
+
+export function OutcomeBadge({ outcome }: { outcome: Outcome }) {
+  return <Badge word={outcomeWord(outcome)} shape={OUTCOME_SHAPE[outcome] ?? "dash"} />;
+}

@@ -1,0 +1,46 @@
+import type { UseQueryResult } from "@tanstack/react-query";
+import { type ReactNode, useId } from "react";
+import { Failure, Skeleton } from "./states";
+
+/** A titled box. */
+export function Panel({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
+  const id = useId();
+  return (
+    <section className="panel" aria-labelledby={id}>
+      <header className="panel-head">
+        <h2 id={id}>{title}</h2>
+        {aside === undefined ? null : <div className="panel-aside">{aside}</div>}
+      </header>
+      {children}
+    </section>
+  );
+}
+
+/** Shows a query's skeleton, its failure or its data. Data that is there stays when a later fetch fails. */
+export function Fetched<T>({
+  query,
+  rows,
+  children,
+}: {
+  query: UseQueryResult<T>;
+  rows: number;
+  children: (data: T) => ReactNode;
+}) {
+  if (query.data !== undefined) return <>{children(query.data)}</>;
+  if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} />;
+  return <Skeleton rows={rows} />;
+}
+
+/** Names and values. */
+export function Facts({ items }: { items: readonly (readonly [name: string, value: ReactNode])[] }) {
+  return (
+    <dl className="facts">
+      {items.map(([name, value]) => (
+        <div key={name} className="fact">
+          <dt>{name}</dt>
+          <dd>{value ?? <span className="none">–</span>}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}

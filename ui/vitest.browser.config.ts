@@ -1,0 +1,15 @@
+import { defineConfig } from "vitest/config";
+import { CountReporter } from "./build/count-reporter";
+
+/** The page in a real Chromium. One worker: the tests share one browser and two cores. */
+export default defineConfig({
+  test: {
+    include: ["tests/browser/**/*.test.ts"],
+    environment: "node",
+    fileParallelism: false,
+    maxWorkers: 1,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: ["default", new CountReporter()],
+  },
+});
