@@ -10,6 +10,12 @@ use fleet_wire::{Channel, ControlError, EventProperties};
 use spool::Position;
 use tokio::sync::mpsc;
 
+use backoff::Backoff;
+use connection::End;
+
+mod backoff;
+mod connection;
+
 /// Requests that may wait for the polling task.
 const REQUESTS: usize = 256;
 /// Events that may wait for their reader.
@@ -188,9 +194,62 @@ pub fn spawn(
     config: LinkConfig,
     make_presence: impl FnMut(u64) -> PresenceDocuments + Send + 'static,
 ) -> (LinkHandle, mpsc::Receiver<LinkEvent>) {
-    let (requests, _receiver) = mpsc::channel(REQUESTS);
-    let (shutdown, _ended) = mpsc::channel(1);
-    let (_events, receiver) = mpsc::channel(EVENTS);
-    let _ = (config, make_presence);
+    let (requests, requested) = mpsc::channel(REQUESTS);
+    let (shutdown, ended) = mpsc::channel(1);
+    let (events, receiver) = mpsc::channel(EVENTS);
+    tokio::spawn(run(config, make_presence, requested, ended, events));
     (LinkHandle { requests, shutdown }, receiver)
+}
+
+/// Connects again and again, each time with everything new.
+async fn run(
+    config: LinkConfig,
+    mut make_presence: impl FnMut(u64) -> PresenceDocuments,
+    mut requests: mpsc::Receiver<Request>,
+    mut shutdown: mpsc::Receiver<()>,
+    events: mpsc::Sender<LinkEvent>,
+) {
+    let mut backoff = Backoff::new(config.reconnect_at_most, config.seed);
+    for connection in 1_u64.. {
+        // They were meant for an earlier connection.
+        while requests.try_recv().is_ok() {}
+        let presence = make_presence(connection);
+        let end = connection::run(
+            &config,
+            connection,
+            presence,
+            &mut requests,
+            &mut shutdown,
+            &events,
+        )
+        .await;
+        let End::Lost {
+            reason,
+            taken_over,
+            cut_by_peer,
+            up_for,
+        } = end
+        else {
+            return;
+        };
+        let taken_over = backoff.ended(up_for, cut_by_peer) || taken_over;
+        let down = LinkEvent::Down {
+            connection,
+            reason,
+            taken_over,
+        };
+        // No connection is polled now, so this may wait.
+        let told = tokio::select! {
+            told = events.send(down) => told.is_ok(),
+            _ = shutdown.recv() => false,
+        };
+        if !told {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.wait(taken_over)) => {}
+            _ = shutdown.recv() => return,
+            () = events.closed() => return,
+        }
+    }
 }
