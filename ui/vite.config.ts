@@ -1,7 +1,7 @@
 import { lingui } from "@lingui/vite-plugin";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
-import { gzipSizes } from "./build/gzip-sizes";
+import { gzipSizes } from "./build/gzip-sizes.ts";
 
 export default defineConfig({
   plugins: [react(), lingui(), gzipSizes()],

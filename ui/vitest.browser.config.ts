@@ -1,5 +1,5 @@
 import { defineConfig } from "vitest/config";
-import { CountReporter } from "./build/count-reporter";
+import { CountReporter } from "./build/count-reporter.ts";
 
 /** The page in a real Chromium. One worker: the tests share one browser and two cores. */
 export default defineConfig({

@@ -29,7 +29,9 @@ export function gzipSizes(): Plugin {
         else later += size;
       }
       const kb = (bytes: number): string => `${(bytes / 1024).toFixed(1)} kB`;
-      console.log(`\ninitial JavaScript: ${kb(first)} gzip (limit ${kb(INITIAL_JS_LIMIT)}), later: ${kb(later)}`);
+      console.log(
+        `\ninitial JavaScript: ${kb(first)} gzip (limit ${kb(INITIAL_JS_LIMIT)}), later: ${kb(later)}`,
+      );
       if (first > INITIAL_JS_LIMIT) this.error("the initial JavaScript is above its limit");
     },
   };

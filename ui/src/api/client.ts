@@ -31,7 +31,9 @@ async function timedFetch(request: Request): Promise<Response> {
   } catch (cause) {
     if (request.signal.aborted) throw cause;
     const late = cause instanceof DOMException && cause.name === "TimeoutError";
-    const message = late ? `no answer within ${ANSWER_WITHIN_MS / 1000} s` : "the server could not be reached";
+    const message = late
+      ? `no answer within ${ANSWER_WITHIN_MS / 1000} s`
+      : "the server could not be reached";
     throw new ApiProblem(0, late ? "timeout" : "unreachable", message, trace);
   }
 }
@@ -40,6 +42,7 @@ export const api = createClient<paths>({ baseUrl: window.location.origin, fetch:
 
 /** Takes the data out of an answer, or throws what was wrong with it. */
 export function dataOf<T>(answer: { data?: T | undefined; error?: unknown; response: Response }): T {
-  if (answer.data === undefined) throw problemFrom(answer.response, answer.error, traces.get(answer.response) ?? null);
+  if (answer.data === undefined)
+    throw problemFrom(answer.response, answer.error, traces.get(answer.response) ?? null);
   return answer.data;
 }

@@ -5,7 +5,12 @@ import { Mark, type Shape } from "../widgets/mark";
 import { ageText, clockText } from "./format";
 import { serverNow } from "./server-time";
 
-const SHAPE: Readonly<Record<Phase, Shape>> = { connecting: "ring", live: "dot", stale: "clock", offline: "triangle" };
+const SHAPE: Readonly<Record<Phase, Shape>> = {
+  connecting: "ring",
+  live: "dot",
+  stale: "clock",
+  offline: "triangle",
+};
 
 function phaseText(phase: Phase): string {
   switch (phase) {
@@ -26,7 +31,12 @@ export function ConnectionStatus() {
   const now = useNow(Date.now);
   const age = lastTrafficAt === null ? null : Math.max(0, now - lastTrafficAt);
   // Between two heartbeats a growing number would only be noise.
-  const text = age === null ? i18n._("no data yet") : age < STALE_AFTER_MS ? i18n._("data current") : i18n._("data {age} old", { age: ageText(age) });
+  const text =
+    age === null
+      ? i18n._("no data yet")
+      : age < STALE_AFTER_MS
+        ? i18n._("data current")
+        : i18n._("data {age} old", { age: ageText(age) });
   return (
     <div className="connection" data-phase={phase}>
       <span role="status" className="connection-phase">
@@ -42,7 +52,11 @@ export function ConnectionStatus() {
 export function Clock() {
   const now = useNow(serverNow);
   return (
-    <time className="clock" dateTime={new Date(now).toISOString()} title={new Date(now).toISOString().replace("T", " ").replace(/\..*/, " UTC")}>
+    <time
+      className="clock"
+      dateTime={new Date(now).toISOString()}
+      title={new Date(now).toISOString().replace("T", " ").replace(/\..*/, " UTC")}
+    >
       {clockText(now)}
     </time>
   );

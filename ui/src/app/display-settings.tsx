@@ -1,5 +1,14 @@
 import { i18n } from "@lingui/core";
-import { Button, Dialog, DialogTrigger, Label, Popover, Radio, RadioGroup, Switch } from "react-aria-components";
+import {
+  Button,
+  Dialog,
+  DialogTrigger,
+  Label,
+  Popover,
+  Radio,
+  RadioGroup,
+  Switch,
+} from "react-aria-components";
 import { type Locale, setPreferences, type Theme, usePreferences } from "./preferences";
 
 /** Theme, language and single keys of this browser. */

@@ -36,11 +36,14 @@ export function clockText(time: number): string {
   }).format(time);
 }
 
-/** Time of day where it is of the same plant day as `now`, with the date otherwise. */
+/** Time of day where it is of the same plant day as `now`, with the date otherwise, with the year where it is another. */
 export function timeText(time: number, now: number): string {
-  const day = formatter("day", { year: "numeric", month: "2-digit", day: "2-digit" });
+  const day = formatter("day", { year: "numeric", month: "short", day: "numeric" });
+  const short = formatter("short", { month: "short", day: "numeric" });
+  const year = formatter("year", { year: "numeric" });
   const clock = formatter("time", { hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(time);
-  return day.format(time) === day.format(now) ? clock : `${day.format(time)} ${clock}`;
+  if (day.format(time) === day.format(now)) return clock;
+  return `${(year.format(time) === year.format(now) ? short : day).format(time)} ${clock}`;
 }
 
 /** A span in the two largest units that say something: `850 ms`, `4.2 s`, `3 min 5 s`, `2 h 10 min`, `5 d 3 h`. */
@@ -61,7 +64,10 @@ export function ageText(ms: number): string {
 }
 
 export function numberText(value: number, digits?: number): string {
-  const options = digits === undefined ? { maximumFractionDigits: 6 } : { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  const options =
+    digits === undefined
+      ? { maximumFractionDigits: 6 }
+      : { minimumFractionDigits: digits, maximumFractionDigits: digits };
   return new Intl.NumberFormat(i18n.locale === "de" ? "de-DE" : "en-GB", options).format(value);
 }
 

@@ -79,7 +79,8 @@ function useTitleAndFocus(language: string): void {
   useEffect(() => {
     const [, screen, id] = path.split("/");
     const name = screen === "jobs" ? i18n._("Jobs") : i18n._("Benches");
-    document.title = id === undefined ? `${name} · VDS Fleet` : `${decodeURIComponent(id)} · ${name} · VDS Fleet`;
+    document.title =
+      id === undefined ? `${name} · VDS Fleet` : `${decodeURIComponent(id)} · ${name} · VDS Fleet`;
     if (shown.current === path) return;
     shown.current = path;
     document.getElementById(MAIN)?.focus({ preventScroll: true });

@@ -7,8 +7,8 @@ import {
   redirect,
 } from "@tanstack/react-router";
 import { BenchesScreen } from "../screens/benches";
-import { Frame } from "./frame";
 import { NotFound, PageFault } from "./fallbacks";
+import { Frame } from "./frame";
 import { benchSearch, jobSearch, parseSearch, runSearch, stringifySearch } from "./search";
 
 const rootRoute = createRootRouteWithContext<{ client: QueryClient }>()({

@@ -39,7 +39,11 @@ export function VinSearch() {
       }}
     >
       <Input ref={input} placeholder={i18n._("VIN, whole or part")} spellCheck={false} autoComplete="off" />
-      {shortcuts ? <kbd aria-hidden="true">/</kbd> : null}
+      {shortcuts ? (
+        <span className="key" aria-hidden="true">
+          /
+        </span>
+      ) : null}
     </SearchField>
   );
 }

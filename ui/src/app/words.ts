@@ -44,7 +44,9 @@ export function verdictMeaning(verdict: Verdict): string {
     case "aborted":
       return i18n._("Stopped before anything was written.");
     case "in_doubt":
-      return i18n._("The state of the control unit is unknown. The vehicle stays held until it was read back.");
+      return i18n._(
+        "The state of the control unit is unknown. The vehicle stays held until it was read back.",
+      );
     default:
       return "";
   }

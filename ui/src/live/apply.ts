@@ -38,7 +38,11 @@ export function fold(events: readonly StreamEvent[]): Changes {
   return { benches, jobs, live };
 }
 
-function patch<T>(items: readonly T[], key: (item: T) => string, changed: ReadonlyMap<string, T>): T[] | null {
+function patch<T>(
+  items: readonly T[],
+  key: (item: T) => string,
+  changed: ReadonlyMap<string, T>,
+): T[] | null {
   let touched = false;
   const next = items.map((item) => {
     const newer = changed.get(key(item));

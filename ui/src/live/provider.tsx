@@ -20,7 +20,10 @@ function refetchAll(client: QueryClient): void {
 
 /** Opens the page's one live stream and ties it to the query cache. */
 export function createLive(client: QueryClient): LiveConnection {
-  const refetchBenches = throttled(() => void client.invalidateQueries({ queryKey: ["benches"] }), LIST_REFETCH_MS);
+  const refetchBenches = throttled(
+    () => void client.invalidateQueries({ queryKey: ["benches"] }),
+    LIST_REFETCH_MS,
+  );
   const refetchJobs = throttled(() => void client.invalidateQueries({ queryKey: ["jobs"] }), LIST_REFETCH_MS);
   const take = oncePerFrame<StreamEvent>((events) => {
     const refetch = apply(client, fold(events));
@@ -30,7 +33,11 @@ export function createLive(client: QueryClient): LiveConnection {
   return new LiveConnection({
     open: (since, signal) => {
       const query = since === null ? "" : `?since=${encodeURIComponent(since)}`;
-      return fetch(`/api/v1/stream${query}`, { signal, headers: { accept: "text/event-stream" }, cache: "no-store" });
+      return fetch(`/api/v1/stream${query}`, {
+        signal,
+        headers: { accept: "text/event-stream" },
+        cache: "no-store",
+      });
     },
     onEvents: take,
     onFirst: () => refetchAll(client),
@@ -75,7 +82,10 @@ export function useConnection(): ConnectionState {
 /** True while what is shown may be old. Renders again only when that changes. */
 export function useStale(): boolean {
   const live = useLive();
-  return useSyncExternalStore(live.subscribe, () => live.state().phase === "stale" || live.state().phase === "offline");
+  return useSyncExternalStore(
+    live.subscribe,
+    () => live.state().phase === "stale" || live.state().phase === "offline",
+  );
 }
 
 /** The present time, renewed every `everyMs`, for ages. */

@@ -8,7 +8,7 @@ import { useLanguage } from "../app/use-language";
 import { kindWord } from "../app/words";
 import { useProgress } from "../live/progress";
 import { JobBadge } from "../widgets/mark";
-import { Facts, Fetched, Panel } from "../widgets/panel";
+import { Facts, Fetched, Panel, ScrollX } from "../widgets/panel";
 import { StepProgress } from "../widgets/progress";
 import { Empty, Failure, Skeleton } from "../widgets/states";
 import { Age, Time } from "../widgets/time";
@@ -38,53 +38,57 @@ export function BenchScreen() {
         </h1>
         <p className="screen-sum">{bench.data === undefined ? "" : <BenchHead bench={bench.data} />}</p>
       </header>
-      <div className="panels">
-        <Panel title={i18n._("Now")}>
-          <Fetched query={bench} rows={3}>
-            {(data) => <Now bench={data} />}
-          </Fetched>
-        </Panel>
-        <Panel title={i18n._("Bench")}>
-          <Fetched query={bench} rows={8}>
-            {(data) => <Equipment bench={data} />}
-          </Fetched>
-        </Panel>
-        <Panel
-          title={i18n._("Delivery")}
-          aside={i18n._("announced = stored + rejected + holes + outstanding")}
-        >
-          <Fetched query={bench} rows={1}>
-            {(data) => (
-              <div className="figures">
-                <Figure value={data.spool.held_events} name={i18n._("events held by the bench")} />
-                <Figure
-                  value={data.spool.outstanding}
-                  name={i18n._("not yet stored here")}
-                  warning={!data.online && data.spool.outstanding > 0}
-                />
-              </div>
+      <div className="columns">
+        <div className="column">
+          <Panel title={i18n._("Now")}>
+            <Fetched query={bench} rows={3}>
+              {(data) => <Now bench={data} />}
+            </Fetched>
+          </Panel>
+          <Panel
+            title={i18n._("Delivery")}
+            aside={i18n._("announced = stored + rejected + holes + outstanding")}
+          >
+            <Fetched query={bench} rows={1}>
+              {(data) => (
+                <div className="figures">
+                  <Figure value={data.spool.held_events} name={i18n._("events held by the bench")} />
+                  <Figure
+                    value={data.spool.outstanding}
+                    name={i18n._("not yet stored here")}
+                    warning={!data.online && data.spool.outstanding > 0}
+                  />
+                </div>
+              )}
+            </Fetched>
+            <Fetched query={ledger} rows={3}>
+              {(data) => <Ledger ledger={data} />}
+            </Fetched>
+          </Panel>
+          <Panel
+            title={i18n._("Jobs of this bench")}
+            aside={
+              <Link to="/jobs" search={{ device }}>
+                {i18n._("All its jobs")}
+              </Link>
+            }
+          >
+            {rows !== undefined ? (
+              <BenchJobs jobs={rows.slice(0, SHOWN_JOBS)} />
+            ) : jobs.isError ? (
+              <Failure error={jobs.error} retry={() => void jobs.refetch()} />
+            ) : (
+              <Skeleton rows={5} />
             )}
-          </Fetched>
-          <Fetched query={ledger} rows={3}>
-            {(data) => <Ledger ledger={data} />}
-          </Fetched>
-        </Panel>
-        <Panel
-          title={i18n._("Jobs of this bench")}
-          aside={
-            <Link to="/jobs" search={{ device }}>
-              {i18n._("All its jobs")}
-            </Link>
-          }
-        >
-          {rows !== undefined ? (
-            <BenchJobs jobs={rows.slice(0, SHOWN_JOBS)} />
-          ) : jobs.isError ? (
-            <Failure error={jobs.error} retry={() => void jobs.refetch()} />
-          ) : (
-            <Skeleton rows={5} />
-          )}
-        </Panel>
+          </Panel>
+        </div>
+        <div className="column">
+          <Panel title={i18n._("Bench")}>
+            <Fetched query={bench} rows={8}>
+              {(data) => <Equipment bench={data} />}
+            </Fetched>
+          </Panel>
+        </div>
       </div>
     </div>
   );
@@ -93,7 +97,8 @@ export function BenchScreen() {
 function BenchHead({ bench }: { bench: Bench }) {
   return (
     <>
-      <BenchStateBadge bench={bench} /> <span className="quiet">{i18n._("for")}</span> <Age at={bench.presence_since} />
+      <BenchStateBadge bench={bench} /> <span className="quiet">{i18n._("for")}</span>{" "}
+      <Age at={bench.presence_since} />
       <span className="quiet"> · {i18n._("last heard")} </span>
       <Age at={bench.last_seen} />
       {bench.vin == null ? null : (
@@ -166,10 +171,23 @@ function Equipment({ bench }: { bench: Bench }) {
       items={[
         [i18n._("Station"), bench.station == null ? null : <bdi key="station">{bench.station}</bdi>],
         [i18n._("Agent"), bench.agent_version == null ? null : <bdi key="agent">{bench.agent_version}</bdi>],
-        [i18n._("Control units"), <bdi key="ecus">{bench.ecus.length === 0 ? i18n._("any") : bench.ecus.join(", ")}</bdi>],
+        [
+          i18n._("Control units"),
+          <bdi key="ecus">{bench.ecus.length === 0 ? i18n._("any") : bench.ecus.join(", ")}</bdi>,
+        ],
         [i18n._("Transports"), <bdi key="transports">{bench.transports.join(", ") || "–"}</bdi>],
-        [i18n._("Job list"), <span key="list" className="num">{i18n._("version {version}", { version: bench.desired_version })}</span>],
-        [i18n._("Slot"), <span key="slot" className="num">{bench.slot}</span>],
+        [
+          i18n._("Job list"),
+          <span key="list" className="num">
+            {i18n._("version {version}", { version: bench.desired_version })}
+          </span>,
+        ],
+        [
+          i18n._("Slot"),
+          <span key="slot" className="num">
+            {bench.slot}
+          </span>,
+        ],
         [i18n._("Run"), bench.run_id == null ? null : <code key="run">{bench.run_id}</code>],
         [i18n._("Public key"), bench.public_key == null ? null : <code key="key">{bench.public_key}</code>],
       ]}
@@ -188,7 +206,11 @@ export function Figure({ value, name, warning = false }: { value: number; name: 
 
 function Ledger({ ledger }: { ledger: BenchLedger }) {
   if (ledger.spools.length === 0) {
-    return <Empty title={i18n._("No spool was announced yet.")}>{i18n._("The bench begins one with its first event.")}</Empty>;
+    return (
+      <Empty title={i18n._("No spool was announced yet.")}>
+        {i18n._("The bench begins one with its first event.")}
+      </Empty>
+    );
   }
   const cell = (value: number, alarm = false) => (
     <td className="num end" data-weight={alarm && value > 0 ? "warning" : undefined}>
@@ -196,19 +218,32 @@ function Ledger({ ledger }: { ledger: BenchLedger }) {
     </td>
   );
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard.
-    <section className="scroll-x" tabIndex={0} aria-label={i18n._("Ledger of the spools")}>
+    <ScrollX label={i18n._("Ledger of the spools")}>
       <table>
         <thead>
           <tr>
             <th scope="col">{i18n._("Spool")}</th>
-            <th scope="col" className="end">{i18n._("Announced")}</th>
-            <th scope="col" className="end">{i18n._("Stored")}</th>
-            <th scope="col" className="end">{i18n._("Rejected")}</th>
-            <th scope="col" className="end">{i18n._("Holes")}</th>
-            <th scope="col" className="end">{i18n._("Outstanding")}</th>
-            <th scope="col" className="end">{i18n._("Duplicates")}</th>
-            <th scope="col" className="end">{i18n._("Conflicts")}</th>
+            <th scope="col" className="end">
+              {i18n._("Announced")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Stored")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Rejected")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Holes")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Outstanding")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Duplicates")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Conflicts")}
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -228,17 +263,20 @@ function Ledger({ ledger }: { ledger: BenchLedger }) {
           ))}
         </tbody>
       </table>
-    </section>
+    </ScrollX>
   );
 }
 
 function BenchJobs({ jobs }: { jobs: readonly Job[] }) {
   if (jobs.length === 0) {
-    return <Empty title={i18n._("This bench had no job yet.")}>{i18n._("A job without a named bench goes to the one where its vehicle stands.")}</Empty>;
+    return (
+      <Empty title={i18n._("This bench had no job yet.")}>
+        {i18n._("A job without a named bench goes to the one where its vehicle stands.")}
+      </Empty>
+    );
   }
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard.
-    <section className="scroll-x" tabIndex={0} aria-label={i18n._("Jobs of this bench")}>
+    <ScrollX label={i18n._("Jobs of this bench")}>
       <table>
         <thead>
           <tr>
@@ -246,8 +284,12 @@ function BenchJobs({ jobs }: { jobs: readonly Job[] }) {
             <th scope="col">{i18n._("Job")}</th>
             <th scope="col">{i18n._("Vehicle")}</th>
             <th scope="col">{i18n._("Procedure")}</th>
-            <th scope="col" className="end">{i18n._("Created")}</th>
-            <th scope="col" className="end">{i18n._("Took")}</th>
+            <th scope="col" className="end">
+              {i18n._("Created")}
+            </th>
+            <th scope="col" className="end">
+              {i18n._("Took")}
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -277,6 +319,6 @@ function BenchJobs({ jobs }: { jobs: readonly Job[] }) {
           ))}
         </tbody>
       </table>
-    </section>
+    </ScrollX>
   );
 }

@@ -40,20 +40,25 @@ function columns(): Column<Bench>[] {
     {
       id: "state",
       header: i18n._("State"),
-      width: "minmax(6.5rem, 8rem)",
+      width: "7.5rem",
       cell: (bench) => <BenchStateBadge bench={bench} />,
     },
     {
       id: "device",
       header: i18n._("Bench"),
-      width: "minmax(8rem, 1fr)",
+      width: "minmax(7rem, 1fr)",
       cell: (bench) => (
         <Link to="/benches/$device" params={{ device: bench.device }} tabIndex={-1} className="strong mono">
           <bdi>{bench.device}</bdi>
         </Link>
       ),
     },
-    { id: "station", header: i18n._("Station"), width: "minmax(5rem, 1fr)", cell: (bench) => <bdi>{bench.station ?? "–"}</bdi> },
+    {
+      id: "station",
+      header: i18n._("Station"),
+      width: "minmax(5rem, 1fr)",
+      cell: (bench) => <bdi>{bench.station ?? "–"}</bdi>,
+    },
     {
       id: "vin",
       header: i18n._("Vehicle"),
@@ -63,13 +68,13 @@ function columns(): Column<Bench>[] {
     {
       id: "now",
       header: i18n._("Now"),
-      width: "minmax(24rem, 3fr)",
+      width: "minmax(26rem, 4fr)",
       cell: (bench) => <CurrentJob bench={bench} />,
     },
     {
       id: "spool",
       header: i18n._("To deliver"),
-      width: "6.5rem",
+      width: "6rem",
       end: true,
       cell: (bench) => (
         <span className="num" title={i18n._("events that the bench holds and the server has not stored")}>
@@ -77,8 +82,19 @@ function columns(): Column<Bench>[] {
         </span>
       ),
     },
-    { id: "version", header: i18n._("Agent"), width: "6rem", cell: (bench) => <bdi className="num">{bench.agent_version ?? "–"}</bdi> },
-    { id: "seen", header: i18n._("Heard"), width: "6.5rem", end: true, cell: (bench) => <Age at={bench.last_seen} /> },
+    {
+      id: "version",
+      header: i18n._("Agent"),
+      width: "5rem",
+      cell: (bench) => <bdi className="num">{bench.agent_version ?? "–"}</bdi>,
+    },
+    {
+      id: "seen",
+      header: i18n._("Heard"),
+      width: "6.5rem",
+      end: true,
+      cell: (bench) => <Age at={bench.last_seen} />,
+    },
   ];
 }
 
@@ -98,7 +114,10 @@ export function BenchesScreen() {
   }, [fetchNextPage, isFetchingNextPage]);
   const setText = useCallback(
     (q: string) =>
-      void navigate({ replace: true, search: (old) => ({ ...(old.state && { state: old.state }), ...(q && { q }) }) }),
+      void navigate({
+        replace: true,
+        search: (old) => ({ ...(old.state && { state: old.state }), ...(q && { q }) }),
+      }),
     [navigate],
   );
   const offline = rows.filter((bench) => !bench.online).length;
@@ -107,10 +126,18 @@ export function BenchesScreen() {
       <header className="screen-head">
         <h1>{i18n._("Benches")}</h1>
         <p className="screen-sum">
-          {query.data === undefined ? "" : (
+          {query.data === undefined ? (
+            ""
+          ) : (
             <>
-              <span className="num">{numberText(rows.length)}{query.hasNextPage ? "+" : ""}</span> {i18n._("shown")}
-              {offline > 0 ? <span className="sum-warning"> · {i18n._("{count} offline", { count: offline })}</span> : null}
+              <span className="num">
+                {numberText(rows.length)}
+                {query.hasNextPage ? "+" : ""}
+              </span>{" "}
+              {i18n._("shown")}
+              {offline > 0 ? (
+                <span className="sum-warning"> · {i18n._("{count} offline", { count: offline })}</span>
+              ) : null}
             </>
           )}
         </p>
@@ -149,6 +176,7 @@ export function BenchesScreen() {
           columns={shown}
           rows={rows}
           rowKey={rowKey}
+          minWidth={74}
           rowWeight={benchWeight}
           onOpen={(bench) => void navigate({ to: "/benches/$device", params: { device: bench.device } })}
           hasMore={query.hasNextPage}
@@ -169,7 +197,9 @@ function NoBenches({ filtered }: { filtered: boolean }) {
   }
   return (
     <Empty title={i18n._("No bench has reported yet.")}>
-      {i18n._("Start a device-agent whose broker.url and plant point to this server. It appears here at its first sync.")}
+      {i18n._(
+        "Start a device-agent whose broker.url and plant point to this server. It appears here at its first sync.",
+      )}
     </Empty>
   );
 }

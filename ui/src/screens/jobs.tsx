@@ -9,8 +9,8 @@ import type { JobSearch } from "../app/search";
 import { serverNow } from "../app/server-time";
 import { useLanguage } from "../app/use-language";
 import { JOB_STATES, kindWord, stateWord } from "../app/words";
-import { useNow } from "../live/provider";
 import { useProgress } from "../live/progress";
+import { useNow } from "../live/provider";
 import { type Column, VirtualGrid } from "../widgets/grid";
 import { JobBadge } from "../widgets/mark";
 import { StepProgress } from "../widgets/progress";
@@ -26,7 +26,8 @@ export function JobDuration({ job }: { job: Job }) {
   const from = timeOf(job.started_at ?? job.accepted_at);
   if (from === null) return <span className="none">–</span>;
   const to = timeOf(job.finished_at);
-  if (to === null && job.state !== "running" && job.state !== "accepted") return <span className="none">–</span>;
+  if (to === null && job.state !== "running" && job.state !== "accepted")
+    return <span className="none">–</span>;
   const span = (to ?? now) - from;
   return <span className="num">{durationText(to === null ? Math.floor(span / 1_000) * 1_000 : span)}</span>;
 }
@@ -49,7 +50,7 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
     {
       id: "state",
       header: i18n._("State"),
-      width: "8rem",
+      width: "8.5rem",
       cell: (job) => <JobBadge state={job.state} verdict={job.verdict} />,
     },
     {
@@ -62,11 +63,16 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
         </Link>
       ),
     },
-    { id: "vin", header: i18n._("Vehicle"), width: "11.5rem", cell: (job) => <bdi className="mono">{job.vin}</bdi> },
+    {
+      id: "vin",
+      header: i18n._("Vehicle"),
+      width: "11.5rem",
+      cell: (job) => <bdi className="mono">{job.vin}</bdi>,
+    },
     {
       id: "procedure",
       header: i18n._("Procedure"),
-      width: "minmax(9rem, 1.2fr)",
+      width: "minmax(9rem, 1.4fr)",
       cell: (job) => (
         <span title={`${job.procedure.id} ${job.procedure.version}`}>
           <bdi>{job.procedure.id}</bdi> <bdi className="quiet">{job.procedure.version}</bdi>
@@ -77,7 +83,7 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
       ? {
           id: "device",
           header: i18n._("Bench"),
-          width: "minmax(7rem, 1fr)",
+          width: "minmax(6rem, 1fr)",
           cell: (job) =>
             job.device == null ? (
               <span className="none">–</span>
@@ -91,12 +97,30 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
     {
       id: "progress",
       header: i18n._("Progress"),
-      width: "minmax(15rem, 2fr)",
+      width: "minmax(13rem, 2fr)",
       cell: (job) => <JobProgress job={job} />,
     },
-    { id: "attempt", header: i18n._("Attempt"), width: "5.5rem", end: true, cell: (job) => <span className="num">{job.attempt}</span> },
-    { id: "created", header: i18n._("Created"), width: "10rem", end: true, cell: (job) => <Time at={job.created_at} /> },
-    { id: "took", header: i18n._("Took"), width: "6.5rem", end: true, cell: (job) => <JobDuration job={job} /> },
+    {
+      id: "attempt",
+      header: i18n._("Attempt"),
+      width: "5.5rem",
+      end: true,
+      cell: (job) => <span className="num">{job.attempt}</span>,
+    },
+    {
+      id: "created",
+      header: i18n._("Created"),
+      width: "9rem",
+      end: true,
+      cell: (job) => <Time at={job.created_at} />,
+    },
+    {
+      id: "took",
+      header: i18n._("Took"),
+      width: "6rem",
+      end: true,
+      cell: (job) => <JobDuration job={job} />,
+    },
   ];
   return all.filter((column) => column !== null);
 }
@@ -140,9 +164,15 @@ export function JobsScreen() {
       <header className="screen-head">
         <h1>{i18n._("Jobs")}</h1>
         <p className="screen-sum">
-          {query.data === undefined ? "" : (
+          {query.data === undefined ? (
+            ""
+          ) : (
             <>
-              <span className="num">{numberText(rows.length)}{query.hasNextPage ? "+" : ""}</span> {i18n._("shown")}
+              <span className="num">
+                {numberText(rows.length)}
+                {query.hasNextPage ? "+" : ""}
+              </span>{" "}
+              {i18n._("shown")}
             </>
           )}
         </p>
@@ -150,7 +180,10 @@ export function JobsScreen() {
           <ChoiceFilter
             label={i18n._("State")}
             value={search.state ?? ""}
-            options={[["", i18n._("all")] as const, ...JOB_STATES.map((state) => [state, stateWord(state).text] as const)]}
+            options={[
+              ["", i18n._("all")] as const,
+              ...JOB_STATES.map((state) => [state, stateWord(state).text] as const),
+            ]}
             onChange={(state) => change("state", state)}
           />
           <TextFilter label={i18n._("VIN")} value={search.vin ?? ""} onChange={setVin} />
@@ -171,6 +204,7 @@ export function JobsScreen() {
           columns={shown}
           rows={rows}
           rowKey={jobKey}
+          minWidth={75}
           rowWeight={jobWeight}
           onOpen={(job) => void navigate({ to: "/jobs/$id", params: { id: job.id }, search: {} })}
           hasMore={query.hasNextPage}

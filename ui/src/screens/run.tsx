@@ -36,7 +36,8 @@ export function RunScreen() {
             <code>{id}</code>
           ) : (
             <>
-              {kindWord(run.job.kind)} <bdi>{run.job.ecu}</bdi> <bdi className="mono h1-vin">{run.job.vin}</bdi>
+              {kindWord(run.job.kind)} <bdi>{run.job.ecu}</bdi>{" "}
+              <bdi className="mono h1-vin">{run.job.vin}</bdi>
             </>
           )}
         </h1>
@@ -74,14 +75,9 @@ function RunBody({ run, live }: { run: Run; live: Live | null }) {
   const { job } = run;
   const running = job.finished_at == null && live !== null && live.attempt === run.attempt;
   return (
-    <div className="run">
-      <div className="run-main">
-        <VerdictLine job={job} />
-        {running ? (
-          <section className="live-line" aria-label={i18n._("Running step")}>
-            <StepProgress live={live} />
-          </section>
-        ) : null}
+    <div className="columns">
+      <div className="column">
+        <VerdictLine job={job} live={running ? live : null} />
         <Panel
           title={i18n._("Steps")}
           aside={
@@ -94,14 +90,18 @@ function RunBody({ run, live }: { run: Run; live: Live | null }) {
         >
           {run.steps.length === 0 ? (
             <Empty title={i18n._("No step has ended yet.")}>
-              {job.parked != null ? <bdi>{job.parked}</bdi> : i18n._("Each step appears here as soon as the bench has reported it.")}
+              {job.parked != null ? (
+                <bdi>{job.parked}</bdi>
+              ) : (
+                i18n._("Each step appears here as soon as the bench has reported it.")
+              )}
             </Empty>
           ) : (
             <Steps steps={run.steps} />
           )}
         </Panel>
       </div>
-      <div className="run-side">
+      <div className="column">
         <Panel title={i18n._("Actions")}>
           <JobActions job={job} />
         </Panel>
@@ -119,7 +119,7 @@ function RunBody({ run, live }: { run: Run; live: Live | null }) {
   );
 }
 
-function VerdictLine({ job }: { job: Job }) {
+function VerdictLine({ job, live }: { job: Job; live: Live | null }) {
   return (
     <div className="verdict-line" data-weight={job.verdict ?? job.state}>
       <JobBadge state={job.state} verdict={job.verdict} />
@@ -138,9 +138,16 @@ function VerdictLine({ job }: { job: Job }) {
           </>
         )}
       </span>
+      {live === null ? null : (
+        <div className="live-line">
+          <StepProgress live={live} />
+        </div>
+      )}
       {job.fenced_events > 0 ? (
         <span className="verdict-fenced">
-          {i18n._("{count} events of a fenced attempt are stored; they do not move the job.", { count: job.fenced_events })}
+          {i18n._("{count} events of a fenced attempt are stored; they do not move the job.", {
+            count: job.fenced_events,
+          })}
         </span>
       ) : null}
     </div>
@@ -174,7 +181,9 @@ function JobFacts({ job }: { job: Job }) {
               </span>,
             ] as const,
         ),
-        ...Object.entries(job.parameters).map(([name, value]) => [name, <bdi key={name}>{value}</bdi>] as const),
+        ...Object.entries(job.parameters).map(
+          ([name, value]) => [name, <bdi key={name}>{value}</bdi>] as const,
+        ),
         [i18n._("Created"), <Time key="created" at={job.created_at} />],
         [i18n._("Accepted"), <Time key="accepted" at={job.accepted_at} />],
         [i18n._("Started"), <Time key="started" at={job.started_at} />],
@@ -182,9 +191,21 @@ function JobFacts({ job }: { job: Job }) {
         [i18n._("Took"), <JobDuration key="took" job={job} />],
         [i18n._("Deadline"), <Time key="deadline" at={job.deadline} />],
         [i18n._("Requested by"), <bdi key="by">{job.requested_by}</bdi>],
-        [i18n._("Fence"), <span key="fence" className="num">{job.fence}</span>],
+        [
+          i18n._("Fence"),
+          <span key="fence" className="num">
+            {job.fence}
+          </span>,
+        ],
         [i18n._("Job id"), <code key="id">{job.id}</code>],
-        [i18n._("Trace"), trace === null ? null : <code key="trace" title={job.traceparent ?? ""}>{trace}</code>],
+        [
+          i18n._("Trace"),
+          trace === null ? null : (
+            <code key="trace" title={job.traceparent ?? ""}>
+              {trace}
+            </code>
+          ),
+        ],
       ]}
     />
   );
@@ -209,7 +230,8 @@ function Software({ job }: { job: Job }) {
 
 function RecordState({ run }: { run: Run }) {
   const { record } = run;
-  if (record == null) return <p className="none-text">{i18n._("The bench signs it at the end of the attempt.")}</p>;
+  if (record == null)
+    return <p className="none-text">{i18n._("The bench signs it at the end of the attempt.")}</p>;
   return (
     <div className="record">
       {record.verified ? (
@@ -220,9 +242,15 @@ function RecordState({ run }: { run: Run }) {
       <p className="none-text">
         {record.verified
           ? i18n._("The record was signed with the key that this bench registered.")
-          : i18n._("The signature does not belong to the key that this bench registered. Do not rely on this record.")}
+          : i18n._(
+              "The signature does not belong to the key that this bench registered. Do not rely on this record.",
+            )}
       </p>
-      <Facts items={[[i18n._("Key"), record.public_key == null ? null : <code key="key">{record.public_key}</code>]]} />
+      <Facts
+        items={[
+          [i18n._("Key"), record.public_key == null ? null : <code key="key">{record.public_key}</code>],
+        ]}
+      />
       <details>
         <summary>{i18n._("Record (JWS)")}</summary>
         <code className="jws">{record.jws}</code>

@@ -5,12 +5,12 @@ import { durationText } from "../app/format";
 import { nrcText } from "../app/words";
 import { LimitBar, limitsText, valueText } from "../widgets/limit-bar";
 import { OutcomeBadge } from "../widgets/mark";
+import { ScrollX } from "../widgets/panel";
 
 /** Steps in order with what was measured in each. */
 export function Steps({ steps }: { steps: readonly Step[] }) {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard.
-    <section className="scroll-x" tabIndex={0} aria-label={i18n._("Steps")}>
+    <ScrollX label={i18n._("Steps")}>
       <table className="steps">
         <thead>
           <tr>
@@ -19,10 +19,14 @@ export function Steps({ steps }: { steps: readonly Step[] }) {
             </th>
             <th scope="col">{i18n._("Step")}</th>
             <th scope="col">{i18n._("Outcome")}</th>
-            <th scope="col" className="end">{i18n._("Value")}</th>
+            <th scope="col" className="end">
+              {i18n._("Value")}
+            </th>
             <th scope="col">{i18n._("Limits")}</th>
             <th scope="col">{i18n._("Against limits")}</th>
-            <th scope="col" className="end">{i18n._("Took")}</th>
+            <th scope="col" className="end">
+              {i18n._("Took")}
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -36,13 +40,16 @@ export function Steps({ steps }: { steps: readonly Step[] }) {
           ))}
         </tbody>
       </table>
-    </section>
+    </ScrollX>
   );
 }
 
 function StepRow({ step }: { step: Step }) {
   return (
-    <tr className="step" data-weight={step.outcome === "failed" ? "alarm" : step.outcome === "error" ? "warning" : undefined}>
+    <tr
+      className="step"
+      data-weight={step.outcome === "failed" ? "alarm" : step.outcome === "error" ? "warning" : undefined}
+    >
       <td className="num end quiet">{step.index + 1}</td>
       <th scope="row">
         <bdi>{step.name}</bdi> <bdi className="step-id mono">{step.step}</bdi>
@@ -74,7 +81,11 @@ function MeasurementRow({ measurement }: { measurement: Measurement }) {
         <bdi>{measurement.name}</bdi>
       </th>
       <td>
-        {out ? <OutcomeBadge outcome={measurement.outcome} /> : measurement.marginal === true ? <span className="quiet">{i18n._("close to the limit")}</span> : null}
+        {out ? (
+          <OutcomeBadge outcome={measurement.outcome} />
+        ) : measurement.marginal === true ? (
+          <span className="quiet">{i18n._("close to the limit")}</span>
+        ) : null}
       </td>
       <td className="num end">
         <bdi>{valueText(measurement.value)}</bdi>

@@ -1,7 +1,17 @@
 import { i18n } from "@lingui/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { Button, Dialog, DialogTrigger, Heading, Label, Modal, ModalOverlay, TextArea, TextField } from "react-aria-components";
+import {
+  Button,
+  Dialog,
+  DialogTrigger,
+  Heading,
+  Label,
+  Modal,
+  ModalOverlay,
+  TextArea,
+  TextField,
+} from "react-aria-components";
 import { act } from "../api/queries";
 import type { AllowedAction, Job } from "../api/types";
 import { useStale } from "../live/provider";
@@ -13,7 +23,9 @@ function actionWords(action: Action): { name: string; meaning: string } {
   if (action === "cancel") {
     return {
       name: i18n._("Cancel job"),
-      meaning: i18n._("The job is taken out of the bench's list. What has begun on the vehicle is not interrupted by this."),
+      meaning: i18n._(
+        "The job is taken out of the bench's list. What has begun on the vehicle is not interrupted by this.",
+      ),
     };
   }
   return {
@@ -27,7 +39,8 @@ function actionWords(action: Action): { name: string; meaning: string } {
 /** The actions that the server offers for a job, each with its reason where it is not allowed. */
 export function JobActions({ job }: { job: Job }) {
   const known = job.allowed_actions.filter(
-    (entry): entry is AllowedAction & { action: Action } => entry.action === "cancel" || entry.action === "take_over",
+    (entry): entry is AllowedAction & { action: Action } =>
+      entry.action === "cancel" || entry.action === "take_over",
   );
   return (
     <div className="actions">
@@ -41,7 +54,11 @@ export function JobActions({ job }: { job: Job }) {
 function JobAction({ job, entry, action }: { job: Job; entry: AllowedAction; action: Action }) {
   const stale = useStale();
   const words = actionWords(action);
-  const why = stale ? i18n._("Read-only: the connection to the server is lost.") : entry.allowed ? null : entry.reason;
+  const why = stale
+    ? i18n._("Read-only: the connection to the server is lost.")
+    : entry.allowed
+      ? null
+      : entry.reason;
   return (
     <div className="action">
       <DialogTrigger>
@@ -99,7 +116,12 @@ function ReasonForm({ job, action, words, close }: ReasonFormProps) {
         <Button className="button" onPress={close}>
           {i18n._("Back")}
         </Button>
-        <Button className="button" data-primary type="submit" isDisabled={reason.trim() === "" || mutation.isPending}>
+        <Button
+          className="button"
+          data-primary
+          type="submit"
+          isDisabled={reason.trim() === "" || mutation.isPending}
+        >
           {words.name}
         </Button>
       </div>

@@ -1,6 +1,13 @@
-import { i18n } from "@lingui/core";
 import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
-import { type CSSProperties, type KeyboardEvent, type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+import {
+  type CSSProperties,
+  type KeyboardEvent,
+  type ReactNode,
+  useEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 
 export interface Column<T> {
   readonly id: string;
@@ -18,6 +25,8 @@ interface GridProps<T> {
   readonly rowKey: (row: T) => string;
   readonly rowWeight?: (row: T) => string | undefined;
   readonly onOpen: (row: T) => void;
+  /** Width below which the grid scrolls sideways, in rem. */
+  readonly minWidth: number;
   /** True while the server has more rows than are here. */
   readonly hasMore: boolean;
   readonly loadMore: () => void;
@@ -79,7 +88,11 @@ export function VirtualGrid<T>(props: GridProps<T>) {
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.altKey || event.ctrlKey || event.metaKey) return;
     const row = rows[focused];
-    if (event.key === "Enter" && row !== undefined && event.target === event.currentTarget.querySelector(":focus")) {
+    if (
+      event.key === "Enter" &&
+      row !== undefined &&
+      event.target === event.currentTarget.querySelector(":focus")
+    ) {
       event.preventDefault();
       props.onOpen(row);
       return;
@@ -96,9 +109,11 @@ export function VirtualGrid<T>(props: GridProps<T>) {
     virtualizer.scrollToIndex(next);
   };
 
-  const tracks = { "--tracks": columns.map((column) => column.width).join(" ") } as CSSProperties;
+  const tracks = {
+    "--tracks": columns.map((column) => column.width).join(" "),
+    "--grid-min": `${props.minWidth}rem`,
+  } as CSSProperties;
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a table element can't hold rows placed by a virtualizer.
     <div
       className="grid"
       role="grid"
@@ -112,7 +127,13 @@ export function VirtualGrid<T>(props: GridProps<T>) {
         <div className="grid-head" role="rowgroup">
           <div className="grid-row" role="row" tabIndex={-1} aria-rowindex={1}>
             {columns.map((column) => (
-              <div key={column.id} role="columnheader" tabIndex={-1} className="grid-cell" data-end={column.end}>
+              <div
+                key={column.id}
+                role="columnheader"
+                tabIndex={-1}
+                className="grid-cell"
+                data-end={column.end}
+              >
                 {column.header}
               </div>
             ))}
@@ -144,9 +165,6 @@ export function VirtualGrid<T>(props: GridProps<T>) {
           })}
         </div>
       </div>
-      <span className="visually-hidden" role="status">
-        {hasMore ? i18n._("More rows are loaded while scrolling.") : ""}
-      </span>
     </div>
   );
 }

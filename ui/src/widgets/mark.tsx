@@ -13,7 +13,8 @@ export type Shape =
   | "play"
   | "clock"
   | "dash"
-  | "arrow";
+  | "arrow"
+  | "hand-over";
 
 function Drawing({ shape }: { shape: Shape }) {
   const line = { fill: "none", stroke: "currentColor", strokeWidth: 1.8 } as const;
@@ -44,13 +45,8 @@ function Drawing({ shape }: { shape: Shape }) {
     case "diamond":
       return (
         <>
-          <path d="M8 .6L15.4 8 8 15.4.6 8z" fill="currentColor" />
-          <path
-            d="M5.9 6.3a2.1 2.1 0 1 1 3 1.9c-.6.3-.9.6-.9 1.3M8 10.8v1.6"
-            fill="none"
-            stroke="var(--mark-inner)"
-            strokeWidth="1.6"
-          />
+          <path d="M8 1.2L14.8 8 8 14.8 1.2 8z" {...line} />
+          <path d="M8 1.2v13.6L1.2 8z" fill="currentColor" />
         </>
       );
     case "dot":
@@ -68,6 +64,13 @@ function Drawing({ shape }: { shape: Shape }) {
       );
     case "dash":
       return <path d="M3 8h10" {...line} />;
+    case "hand-over":
+      return (
+        <>
+          <rect x="1.5" y="1.5" width="13" height="13" {...line} />
+          <path d="M4 8h7M8.2 5L11.2 8l-3 3" {...line} />
+        </>
+      );
     case "arrow":
       return <path d="M2 8h10M8.4 4.2L12.4 8l-4 3.8" {...line} />;
   }
@@ -121,7 +124,7 @@ const STATE_SHAPE: Readonly<Record<JobState, Shape>> = {
   canceled: "slash",
   timed_out: "clock",
   superseded: "dash",
-  taken_over: "diamond",
+  taken_over: "hand-over",
 };
 
 /** Where a job stands: its verdict once it has one, otherwise its state. */

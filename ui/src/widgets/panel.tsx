@@ -44,3 +44,14 @@ export function Facts({ items }: { items: readonly (readonly [name: string, valu
     </dl>
   );
 }
+
+/** A table that scrolls sideways where the window is narrow; reachable by keyboard for that. */
+export function ScrollX({ label, children }: { label: string; children: ReactNode }) {
+  return (
+    // biome-ignore lint/a11y/useSemanticElements: the group is a place to scroll in, no set of form fields.
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a region that scrolls has to be reachable by keyboard.
+    <div className="scroll-x" role="group" tabIndex={0} aria-label={label}>
+      {children}
+    </div>
+  );
+}

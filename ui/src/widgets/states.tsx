@@ -32,16 +32,21 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
 }
 
 function whatToDo(problem: ApiProblem): string {
-  if (problem.status === 0) return i18n._("The server did not answer. It is tried again when the connection is back.");
-  if (problem.status === 404) return i18n._("There is nothing under this address. It may belong to another plant.");
-  if (problem.status >= 500) return i18n._("The server could not answer. Its log has the cause under this id.");
+  if (problem.status === 0)
+    return i18n._("The server did not answer. It is tried again when the connection is back.");
+  if (problem.status === 404)
+    return i18n._("There is nothing under this address. It may belong to another plant.");
+  if (problem.status >= 500)
+    return i18n._("The server could not answer. Its log has the cause under this id.");
   return i18n._("The server did not accept the request.");
 }
 
 /** What failed, the id to quote, and a way to try again. */
 export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
   const problem =
-    error instanceof ApiProblem ? error : new ApiProblem(0, "page_fault", String((error as Error)?.message ?? error), null);
+    error instanceof ApiProblem
+      ? error
+      : new ApiProblem(0, "page_fault", String((error as Error)?.message ?? error), null);
   return (
     <div className="notice" data-weight="alarm" role="alert">
       <span className="notice-mark">

@@ -23,7 +23,9 @@ afterAll(async () => {
 type State = "normal" | "empty" | "error" | "stale";
 
 /** Address of each screen, and what is there once it has settled. */
-const SCREENS: Readonly<Record<string, Readonly<Record<State, readonly [address: string, settled: string]>>>> = {
+const SCREENS: Readonly<
+  Record<string, Readonly<Record<State, readonly [address: string, settled: string]>>>
+> = {
   benches: {
     normal: ["/benches", "[role=row] >> text=bench-a"],
     empty: ["/benches", ".notice"],
@@ -37,13 +39,13 @@ const SCREENS: Readonly<Record<string, Readonly<Record<State, readonly [address:
     stale: ["/benches/bench-a", ".open-job progress"],
   },
   jobs: {
-    normal: ["/jobs", "[role=row] >> text=in_doubt >> visible=true"],
+    normal: ["/jobs", "[role=row][aria-rowindex='2']"],
     empty: ["/jobs", ".notice"],
     error: ["/jobs", "[role=alert]"],
     stale: ["/jobs", "[role=row][aria-rowindex='2']"],
   },
   run: {
-    normal: [`/jobs/${JOB.failed}`, ".limit-bar"],
+    normal: [`/jobs/${JOB.failed}`, ".limit-bar >> nth=0"],
     empty: [`/jobs/${JOB.queued}`, ".notice"],
     error: [`/jobs/${JOB.failed}`, "[role=alert]"],
     stale: [`/jobs/${JOB.running}`, ".live-line progress"],
@@ -56,7 +58,7 @@ async function bringTo(state: State, screen: string, opened: Opened): Promise<Pa
   const { page } = opened;
   const [address, settled] = SCREENS[screen]?.[state] ?? ["/", "main"];
   await page.goto(url + address);
-  await page.locator(screen === "jobs" && state === "normal" ? "[role=row][aria-rowindex='2']" : settled).waitFor();
+  await page.locator(settled).first().waitFor();
   if (state === "stale") {
     mock.stream = "silent";
     await page.clock.fastForward(13_000);
@@ -87,7 +89,7 @@ for (const theme of ["light", "dark"] as const satisfies Theme[]) {
         for (const state of ["normal", "empty", "error", "stale"] as const) {
           test(`${screen}, ${state}: no violation of accessibility rules, no fault of the page`, async () => {
             const page = await bringTo(state, screen, opened);
-            await picture(page, `${screen}-${state}-${theme}-${locale}`);
+            await picture(page, [screen, state, theme, locale].join("-"));
             expect(await violations(page)).toEqual([]);
             expect(await page.evaluate(() => document.documentElement.lang)).toBe(locale);
             expect(opened.faults.splice(0)).toEqual([]);

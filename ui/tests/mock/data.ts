@@ -2,7 +2,7 @@ import type { Bench, BenchLedger, Job, Live, Run, Status, Step } from "../../src
 
 /** Names as an attacker, or a careless person, would choose them. They have to appear as text. */
 export const HOSTILE = {
-  ecu: '<img src=x onerror="document.title=\'owned\'">',
+  ecu: "<img src=x onerror=\"document.title='owned'\">",
   station: "</script><script>document.title='owned'</script>",
   detail: '"><svg onload=document.title="owned">',
   parameter: "javascript:document.title='owned'",
@@ -22,7 +22,14 @@ const uuid = (n: number): string => `0197b1c0-0000-7000-8000-${n.toString(16).pa
 const SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
 export const BENCH_VIN = "WVWZZZ1KZAW000123";
-export const JOB = { running: uuid(1), failed: uuid(2), doubt: uuid(3), passed: uuid(4), queued: uuid(5), hostile: uuid(6) } as const;
+export const JOB = {
+  running: uuid(1),
+  failed: uuid(2),
+  doubt: uuid(3),
+  passed: uuid(4),
+  queued: uuid(5),
+  hostile: uuid(6),
+} as const;
 
 function ago(seconds: number): string {
   return new Date(Date.now() - seconds * 1_000).toISOString();
@@ -108,15 +115,49 @@ export function step(index: number, name: string, change: Partial<Step> = {}): S
   };
 }
 
-const FLASH_STEPS = ["Read identity", "Check supply", "Extended session", "Unlock", "Erase", "Download", "Check memory", "Reset", "Read back"];
+const FLASH_STEPS = [
+  "Read identity",
+  "Check supply",
+  "Extended session",
+  "Unlock",
+  "Erase",
+  "Download",
+  "Check memory",
+  "Reset",
+  "Read back",
+];
 
 function supply(outcome: "passed" | "failed", value: number): Partial<Step> {
   return {
     outcome,
     measurements: [
-      { name: "supply voltage", raw: "7D0A", value, unit: "V", limits: { ge: 12, le: 15 }, outcome, marginal: false },
-      { name: "ignition current", raw: "01F4", value: 0.487, unit: "A", limits: { le: 0.5 }, outcome: "passed", marginal: true },
-      { name: "application software", raw: "342E372E30", value: "4.7.0", unit: null, limits: { equals: "4.7.0" }, outcome: "passed", marginal: false },
+      {
+        name: "supply voltage",
+        raw: "7D0A",
+        value,
+        unit: "V",
+        limits: { ge: 12, le: 15 },
+        outcome,
+        marginal: false,
+      },
+      {
+        name: "ignition current",
+        raw: "01F4",
+        value: 0.487,
+        unit: "A",
+        limits: { le: 0.5 },
+        outcome: "passed",
+        marginal: true,
+      },
+      {
+        name: "application software",
+        raw: "342E372E30",
+        value: "4.7.0",
+        unit: null,
+        limits: { equals: "4.7.0" },
+        outcome: "passed",
+        marginal: false,
+      },
     ],
   };
 }
@@ -131,7 +172,11 @@ const running: Partial<Job> = {
   steps_done: 5,
   software: {},
   allowed_actions: [
-    { action: "cancel", allowed: false, reason: "the download has begun: an interruption would leave the control unit without software" },
+    {
+      action: "cancel",
+      allowed: false,
+      reason: "the download has begun: an interruption would leave the control unit without software",
+    },
     { action: "take_over", allowed: true, reason: null },
     { action: "retry", allowed: false, reason: "the job is open" },
   ],
@@ -155,39 +200,233 @@ export function normalWorld(): World {
     const made = job(id, change);
     return [made, { job: made, attempt: made.attempt, steps, live: null, record }];
   };
-  const steps = FLASH_STEPS.map((name, index) => step(index, name, index === 1 ? supply("passed", 13.2) : {}));
+  const steps = FLASH_STEPS.map((name, index) =>
+    step(index, name, index === 1 ? supply("passed", 13.2) : {}),
+  );
   const jws = `eyJhbGciOiJFZERTQSJ9.${"eyJyZWNvcmQiOiJ0ZXN0In0".repeat(8)}.c2lnbmF0dXJl`;
   const key = bench("x").public_key ?? null;
   const all = [
     run(JOB.running, running, steps.slice(0, 5)),
-    run(JOB.queued, { kind: "calibrate", ecu: "CAM", state: "queued", verdict: null, parked: "no online bench holds this vehicle", device: null, attempt: 0, accepted_at: null, offered_at: null, started_at: null, finished_at: null, steps_total: null, steps_done: 0, software: {}, traceparent: null, vin: "WVWZZZ1KZAW000777", artifacts: [], allowed_actions: [{ action: "cancel", allowed: true, reason: null }, { action: "take_over", allowed: false, reason: "no bench has it" }] }, []),
-    run(JOB.doubt, { verdict: "in_doubt", reason_code: "link_lost_in_transfer", detail: "The link was lost at block 118 of 192.", device: "bench-b", attempt: 2, fenced_events: 3, software: {} }, [...steps.slice(0, 5), step(5, "Download", { outcome: "error", nrc: 0x72, retries: 2, detail: "TCP connection reset by the entity" })], { jws, verified: false, public_key: key }),
-    run(JOB.failed, { kind: "test", ecu: "GW", procedure: { id: "eol.test", version: "3.0.0", sha256: SHA }, verdict: "failed", reason_code: "limit_missed", detail: "supply voltage 11.4 V", artifacts: [], software: { GW: "2.0.3" } }, [step(0, "Read identity"), step(1, "Check supply", supply("failed", 11.4))], { jws, verified: true, public_key: key }),
+    run(
+      JOB.queued,
+      {
+        kind: "calibrate",
+        ecu: "CAM",
+        state: "queued",
+        verdict: null,
+        parked: "no online bench holds this vehicle",
+        device: null,
+        attempt: 0,
+        accepted_at: null,
+        offered_at: null,
+        started_at: null,
+        finished_at: null,
+        steps_total: null,
+        steps_done: 0,
+        software: {},
+        traceparent: null,
+        vin: "WVWZZZ1KZAW000777",
+        artifacts: [],
+        allowed_actions: [
+          { action: "cancel", allowed: true, reason: null },
+          { action: "take_over", allowed: false, reason: "no bench has it" },
+        ],
+      },
+      [],
+    ),
+    run(
+      JOB.doubt,
+      {
+        verdict: "in_doubt",
+        reason_code: "link_lost_in_transfer",
+        detail: "The link was lost at block 118 of 192.",
+        device: "bench-b",
+        attempt: 2,
+        fenced_events: 3,
+        software: {},
+      },
+      [
+        ...steps.slice(0, 5),
+        step(5, "Download", {
+          outcome: "error",
+          nrc: 0x72,
+          retries: 2,
+          detail: "TCP connection reset by the entity",
+        }),
+      ],
+      { jws, verified: false, public_key: key },
+    ),
+    run(
+      JOB.failed,
+      {
+        kind: "test",
+        ecu: "GW",
+        procedure: { id: "eol.test", version: "3.0.0", sha256: SHA },
+        verdict: "failed",
+        reason_code: "limit_missed",
+        detail: "supply voltage 11.4 V",
+        artifacts: [],
+        software: { GW: "2.0.3" },
+      },
+      [step(0, "Read identity"), step(1, "Check supply", supply("failed", 11.4))],
+      { jws, verified: true, public_key: key },
+    ),
     run(JOB.passed, {}, steps, { jws, verified: true, public_key: key }),
-    run(JOB.hostile, { ecu: HOSTILE.ecu, detail: HOSTILE.detail, verdict: "error", reason_code: "procedure_fault", parameters: { note: HOSTILE.parameter }, device: "bench-c", software: { [HOSTILE.ecu]: HOSTILE.detail } }, [step(0, HOSTILE.ecu, { outcome: "error", detail: HOSTILE.detail, measurements: [{ name: HOSTILE.station, raw: "00", value: HOSTILE.ecu, unit: HOSTILE.detail, limits: { equals: HOSTILE.parameter }, outcome: "failed", marginal: false }] })]),
+    run(
+      JOB.hostile,
+      {
+        ecu: HOSTILE.ecu,
+        detail: HOSTILE.detail,
+        verdict: "error",
+        reason_code: "procedure_fault",
+        parameters: { note: HOSTILE.parameter },
+        device: "bench-c",
+        software: { [HOSTILE.ecu]: HOSTILE.detail },
+      },
+      [
+        step(0, HOSTILE.ecu, {
+          outcome: "error",
+          detail: HOSTILE.detail,
+          measurements: [
+            {
+              name: HOSTILE.station,
+              raw: "00",
+              value: HOSTILE.ecu,
+              unit: HOSTILE.detail,
+              limits: { equals: HOSTILE.parameter },
+              outcome: "failed",
+              marginal: false,
+            },
+          ],
+        }),
+      ],
+    ),
     run(uuid(7), { verdict: "aborted", reason_code: "bench_cancelled", device: "bench-b", software: {} }, []),
-    run(uuid(8), { state: "rejected", verdict: null, reason_code: "wrong_vehicle", device: "bench-c", started_at: null, software: {}, steps_total: null }, []),
-    run(uuid(9), { state: "timed_out", verdict: null, device: null, accepted_at: null, started_at: null, software: {}, steps_total: null }, []),
+    run(
+      uuid(8),
+      {
+        state: "rejected",
+        verdict: null,
+        reason_code: "wrong_vehicle",
+        device: "bench-c",
+        started_at: null,
+        software: {},
+        steps_total: null,
+      },
+      [],
+    ),
+    run(
+      uuid(9),
+      {
+        state: "timed_out",
+        verdict: null,
+        device: null,
+        accepted_at: null,
+        started_at: null,
+        software: {},
+        steps_total: null,
+      },
+      [],
+    ),
     run(uuid(10), { state: "taken_over", verdict: null, device: "bench-d", software: {} }, []),
-    run(uuid(11), { state: "canceled", verdict: null, device: null, accepted_at: null, started_at: null, software: {}, steps_total: null }, []),
+    run(
+      uuid(11),
+      {
+        state: "canceled",
+        verdict: null,
+        device: null,
+        accepted_at: null,
+        started_at: null,
+        software: {},
+        steps_total: null,
+      },
+      [],
+    ),
   ];
   const summary = (index: number) => {
     const found = all[index]?.[0] ?? job(uuid(99));
     const { id, kind, vin, ecu, state, verdict, steps_total, steps_done } = found;
-    return { id, kind, vin, ecu, state, verdict: verdict ?? null, steps_total: steps_total ?? null, steps_done };
+    return {
+      id,
+      kind,
+      vin,
+      ecu,
+      state,
+      verdict: verdict ?? null,
+      steps_total: steps_total ?? null,
+      steps_done,
+    };
   };
   const benches = [
     bench("bench-a", { open_jobs: [summary(0)], spool: { held_events: 96, outstanding: 4 } }),
-    bench("bench-b", { online: false, presence_since: ago(1_320), last_seen: ago(1_320), station: "EOL 4", vin: "WVWZZZ1KZAW000555", open_jobs: [summary(2)], spool: { held_events: 310, outstanding: 118 } }),
-    bench("bench-c", { station: HOSTILE.station, ecus: [HOSTILE.ecu], vin: null, refusing_jobs: "spool above 95 %: 12 MB free" }),
+    bench("bench-b", {
+      online: false,
+      presence_since: ago(1_320),
+      last_seen: ago(1_320),
+      station: "EOL 4",
+      vin: "WVWZZZ1KZAW000555",
+      open_jobs: [summary(2)],
+      spool: { held_events: 310, outstanding: 118 },
+    }),
+    bench("bench-c", {
+      station: HOSTILE.station,
+      ecus: [HOSTILE.ecu],
+      vin: null,
+      refusing_jobs: "spool above 95 %: 12 MB free",
+    }),
     bench("bench-d", { station: "CAL 1", vin: "WVWZZZ1KZAW000777", ecus: [] }),
-    ...Array.from({ length: 6 }, (_, n) => bench(`bench-${String.fromCharCode(101 + n)}`, { station: `CAL ${n + 2}`, vin: `WVWZZZ1KZAW0008${n}0` })),
+    ...Array.from({ length: 6 }, (_, n) =>
+      bench(`bench-${String.fromCharCode(101 + n)}`, {
+        station: `CAL ${n + 2}`,
+        vin: `WVWZZZ1KZAW0008${n}0`,
+      }),
+    ),
   ];
-  const spool = (n: number, change: object = {}) => ({ spool_id: uuid(500 + n), announced: 214, stored: 214, rejected: 0, holes: 0, outstanding: 0, through: 214, duplicates: 2, gaps: 0, conflicts: 0, in_outbox: 214, ...change });
+  const spool = (n: number, change: object = {}) => ({
+    spool_id: uuid(500 + n),
+    announced: 214,
+    stored: 214,
+    rejected: 0,
+    holes: 0,
+    outstanding: 0,
+    through: 214,
+    duplicates: 2,
+    gaps: 0,
+    conflicts: 0,
+    in_outbox: 214,
+    ...change,
+  });
   return {
-    status: { plant: "plant-1", version: "0.1.0", store_generation: uuid(1_000), ready: true, checks: [], benches_online: 9, benches_offline: 1, jobs: { running: 1 }, time: ago(0) } as Status,
+    status: {
+      plant: "plant-1",
+      version: "0.1.0",
+      store_generation: uuid(1_000),
+      ready: true,
+      checks: [],
+      benches_online: 9,
+      benches_offline: 1,
+      jobs: { running: 1 },
+      time: ago(0),
+    } as Status,
     benches,
-    ledgers: new Map(benches.map((entry, index) => [entry.device, { spools: [spool(index), spool(index + 50, { announced: 96, stored: 90, rejected: 1, holes: 1, outstanding: 4, through: 92 })] }])),
+    ledgers: new Map(
+      benches.map((entry, index) => [
+        entry.device,
+        {
+          spools: [
+            spool(index),
+            spool(index + 50, {
+              announced: 96,
+              stored: 90,
+              rejected: 1,
+              holes: 1,
+              outstanding: 4,
+              through: 92,
+            }),
+          ],
+        },
+      ]),
+    ),
     jobs: all.map(([made]) => made),
     runs: new Map(all.map(([made, itsRun]) => [made.id, itsRun])),
     live: [LIVE],
@@ -197,14 +436,47 @@ export function normalWorld(): World {
 /** A server that nobody has used yet. */
 export function emptyWorld(): World {
   const world = normalWorld();
-  const blank = bench("bench-a", { station: null, vin: null, agent_version: null, public_key: null, run_id: null, ecus: [], transports: [], spool: { held_events: 0, outstanding: 0 } });
-  const fresh = job(JOB.queued, { state: "queued", verdict: null, device: null, attempt: 0, started_at: null, accepted_at: null, offered_at: null, finished_at: null, software: {}, steps_total: null, steps_done: 0, artifacts: [], traceparent: null });
-  return { ...world, benches: [], jobs: [], ledgers: new Map([["bench-a", { spools: [] }]]), runs: new Map([[JOB.queued, { job: fresh, attempt: 0, steps: [], live: null, record: null }]]), live: [], hidden: [blank] } as World & { hidden: Bench[] };
+  const blank = bench("bench-a", {
+    station: null,
+    vin: null,
+    agent_version: null,
+    public_key: null,
+    run_id: null,
+    ecus: [],
+    transports: [],
+    spool: { held_events: 0, outstanding: 0 },
+  });
+  const fresh = job(JOB.queued, {
+    state: "queued",
+    verdict: null,
+    device: null,
+    attempt: 0,
+    started_at: null,
+    accepted_at: null,
+    offered_at: null,
+    finished_at: null,
+    software: {},
+    steps_total: null,
+    steps_done: 0,
+    artifacts: [],
+    traceparent: null,
+  });
+  return {
+    ...world,
+    benches: [],
+    jobs: [],
+    ledgers: new Map([["bench-a", { spools: [] }]]),
+    runs: new Map([[JOB.queued, { job: fresh, attempt: 0, steps: [], live: null, record: null }]]),
+    live: [],
+    hidden: [blank],
+  } as World & { hidden: Bench[] };
 }
 
 /** As many benches as a large plant has. */
 export function largeWorld(count: number): World {
   const world = normalWorld();
-  world.benches = Array.from({ length: count }, (_, n) => bench(`bench-${n.toString().padStart(5, "0")}`, { station: `ST ${n % 120}`, online: n % 37 !== 0 }));
+  world.benches = Array.from({ length: count }, (_, n) =>
+    bench(`bench-${n.toString().padStart(5, "0")}`, { station: `ST ${n % 120}`, online: n % 37 !== 0 }),
+  );
   return world;
 }

@@ -89,7 +89,8 @@ export class MockServer {
     this.asked.push(`${request.method} ${url.pathname}${url.search}`);
     if (url.pathname === "/api/v1/stream") return this.#stream(response);
     if (this.mode === "slow") return;
-    if (this.mode === "error") return problem(response, 500, "store_unavailable", "The store is not available");
+    if (this.mode === "error")
+      return problem(response, 500, "store_unavailable", "The store is not available");
     if (request.method === "POST") return this.#post(request, url, response);
     const found = this.#get(url);
     if (found === undefined) return problem(response, 404, "not_found", `There is no ${url.pathname}`);
@@ -129,7 +130,9 @@ export class MockServer {
     const all = this.world.benches.filter(
       (bench) =>
         (state === null || bench.online === (state === "online")) &&
-        [bench.device, bench.station ?? "", bench.vin ?? ""].some((text) => text.toLowerCase().includes(q.toLowerCase())),
+        [bench.device, bench.station ?? "", bench.vin ?? ""].some((text) =>
+          text.toLowerCase().includes(q.toLowerCase()),
+        ),
     );
     const from = Number(query.get("cursor") ?? 0);
     const limit = Number(query.get("limit") ?? 100);

@@ -1,0 +1,28 @@
+import { describe, expect, test } from "vitest";
+import { benchSearch, jobSearch, parseSearch, runSearch, stringifySearch } from "./search";
+
+describe("filters in the address", () => {
+  test.each([
+    [benchSearch, "?state=offline&q=EOL+3"],
+    [benchSearch, "?q=true"],
+    [benchSearch, "?q=123"],
+    [benchSearch, ""],
+    [jobSearch, "?state=taken_over&vin=WVWZZZ1KZAW000123&device=bench-a"],
+    [jobSearch, "?vin=000123"],
+    [runSearch, "?attempt=2"],
+  ] as const)("%o keeps %s as it is", (read, address) => {
+    expect(stringifySearch({ ...read(parseSearch(address)) })).toBe(address);
+  });
+
+  test("what is no filter is dropped, not an error", () => {
+    expect(benchSearch({ state: "on fire", q: "   " })).toEqual({});
+    expect(jobSearch({ state: "__proto__", vin: 7, device: null })).toEqual({});
+    for (const attempt of ["0", "-1", "1.5", "x", "1e99", "", undefined])
+      expect(runSearch({ attempt })).toEqual({});
+  });
+
+  test("a VIN is compared in capitals and never longer than a filter may be", () => {
+    expect(jobSearch({ vin: "wvwzzz1k" }).vin).toBe("WVWZZZ1K");
+    expect(jobSearch({ vin: "x".repeat(10_000) }).vin?.length).toBe(64);
+  });
+});
