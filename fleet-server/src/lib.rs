@@ -1,1 +1,23 @@
-//! TODO: replaced by the first real content.
+//! The fleet server: embedded broker, ingest, dispatch, API, live stream and page of one plant.
+//!
+//! `app` wires the parts; each part knows only the store and the channels it is given. The path of an
+//! event: `broker` -> `ingest` -> store -> `stream`; of a job: `http` -> store -> `dispatch` -> `ingest`'s
+//! sessions -> `broker`.
+
+mod app;
+mod artifacts;
+mod broker;
+pub mod cli;
+pub mod config;
+mod dispatch;
+pub mod endpoints;
+mod failpoints;
+mod http;
+mod ingest;
+mod lock;
+mod metrics;
+mod signer;
+mod stream;
+
+pub use app::{App, StartError};
+pub use http::{openapi, openapi_text};

@@ -1,2 +1,5 @@
-//! Fleet server.
-fn main() {}
+//! The `fleet-server` program.
+
+fn main() -> std::process::ExitCode {
+    fleet_server::cli::main()
+}

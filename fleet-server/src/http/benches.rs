@@ -1,0 +1,119 @@
+//! Benches and their ledgers.
+
+use axum::Json;
+use axum::extract::State;
+use fleet_store::{BenchFilter, BenchState, Page, StoreError};
+use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::ApiError;
+use super::extract::{self, ApiPath, ApiQuery};
+use super::principal::Principal;
+use super::types::{Bench, BenchLedger, BenchPage, Problem};
+use super::{AppState, dto};
+
+/// Connected or not.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Presence {
+    /// Connected.
+    Online,
+    /// Not connected.
+    Offline,
+}
+
+/// Which benches.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Which {
+    /// Only these.
+    #[param(inline)]
+    state: Option<Presence>,
+    /// Name, station or VIN contains this text.
+    q: Option<String>,
+    /// Most items, 1 to 1000; 100 when not given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page's place in a list.
+pub(super) fn page(limit: Option<u32>, cursor: Option<String>) -> Result<Page, ApiError> {
+    Ok(Page { limit: extract::limit(limit)?, after: cursor })
+}
+
+/// A cursor that the store does not know is the caller's fault.
+pub(super) fn paged(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NotFound(fleet_store::NotFoundKind::Cursor(_)) => ApiError::bad_cursor(error.to_string()),
+        error => error.into(),
+    }
+}
+
+/// Benches by name.
+#[utoipa::path(get, path = "/api/v1/benches", operation_id = "list_benches", tag = "benches", params(Which), responses(
+    (status = 200, description = "A page", body = BenchPage),
+    (status = 400, description = "The query can't be read", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn list(
+    _: Principal,
+    State(state): State<AppState>,
+    ApiQuery(which): ApiQuery<Which>,
+) -> Result<Json<BenchPage>, ApiError> {
+    // Before the query: what changes meanwhile is sent again by the stream.
+    let stream_cursor = state.feed.position().to_string();
+    let filter = BenchFilter {
+        state: which.state.map(|presence| match presence {
+            Presence::Online => BenchState::Online,
+            Presence::Offline => BenchState::Offline,
+        }),
+        text: which.q.filter(|text| !text.is_empty()),
+    };
+    let found = state.store.benches(&filter, &page(which.limit, which.cursor)?).await.map_err(paged)?;
+    Ok(Json(BenchPage {
+        items: found.items.into_iter().map(dto::bench).collect(),
+        next_cursor: found.next,
+        stream_cursor,
+    }))
+}
+
+/// A bench.
+#[utoipa::path(get, path = "/api/v1/benches/{device}", operation_id = "get_bench", tag = "benches",
+    params(("device" = String, Path, description = "Its id")), responses(
+    (status = 200, description = "The bench", body = Bench),
+    (status = 400, description = "The id is not one", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn one(
+    _: Principal,
+    State(state): State<AppState>,
+    ApiPath(device): ApiPath<String>,
+) -> Result<Json<Bench>, ApiError> {
+    let device = extract::device(&device)?;
+    let row = state.store.bench(&device).await?;
+    row.map(|row| Json(dto::bench(row))).ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
+}
+
+/// The ledger of a bench.
+#[utoipa::path(get, path = "/api/v1/benches/{device}/ledger", operation_id = "get_bench_ledger", tag = "benches",
+    params(("device" = String, Path, description = "Its id")), responses(
+    (status = 200, description = "Its spools", body = BenchLedger),
+    (status = 400, description = "The id is not one", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn ledger(
+    _: Principal,
+    State(state): State<AppState>,
+    ApiPath(device): ApiPath<String>,
+) -> Result<Json<BenchLedger>, ApiError> {
+    let device = extract::device(&device)?;
+    if state.store.bench(&device).await?.is_none() {
+        return Err(ApiError::not_found(format!("bench {device} is not known")));
+    }
+    let rows = state.store.bench_ledger(&device).await?;
+    Ok(Json(BenchLedger { spools: rows.into_iter().map(dto::spool).collect() }))
+}

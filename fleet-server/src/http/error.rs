@@ -1,0 +1,185 @@
+//! Every refusal is a problem document (RFC 9457) with a stable code.
+
+use std::error::Error;
+
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fleet_store::StoreError;
+
+use super::types::{Diagnostic, Problem};
+
+/// A refusal.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    diagnostics: Vec<Diagnostic>,
+}
+
+macro_rules! problems {
+    ($($(#[$meta:meta])* $name:ident = $status:ident, $code:literal, $title:literal;)+) => {
+        impl ApiError {
+            $($(#[$meta])*
+            pub fn $name(detail: impl Into<String>) -> Self {
+                Self {
+                    status: StatusCode::$status,
+                    code: $code,
+                    title: $title,
+                    detail: detail.into(),
+                    diagnostics: Vec::new(),
+                }
+            })+
+        }
+    };
+}
+
+problems! {
+    /// A value in path, query or body is not what it should be.
+    bad_value = BAD_REQUEST, "bad_value", "A value is not what it should be";
+    /// An id in the path is not one.
+    bad_id = BAD_REQUEST, "bad_id", "An id is not one";
+    /// A cursor was not made by this server.
+    bad_cursor = BAD_REQUEST, "bad_cursor", "The cursor is not one of this server's";
+    /// The query has unknown or malformed parameters.
+    bad_query = BAD_REQUEST, "bad_query", "The query can't be read";
+    /// The body is not JSON.
+    bad_json = BAD_REQUEST, "bad_json", "The body is not JSON";
+    /// The body could not be read to its end.
+    bad_body = BAD_REQUEST, "bad_body", "The body could not be read";
+    /// The body is JSON of another shape.
+    bad_shape = UNPROCESSABLE_ENTITY, "bad_shape", "The body does not have the shape that belongs here";
+    /// What the request names is not there.
+    not_found = NOT_FOUND, "not_found", "There is no such thing";
+    /// The path has no such method.
+    method_not_allowed = METHOD_NOT_ALLOWED, "method_not_allowed", "This path has no such method";
+    /// The request names a procedure that is not there.
+    unknown_procedure = UNPROCESSABLE_ENTITY, "unknown_procedure", "There is no such procedure";
+    /// The request names a file that is not there.
+    unknown_artifact = UNPROCESSABLE_ENTITY, "unknown_artifact", "There is no such file";
+    /// The job's files are not those that its procedure wants.
+    wrong_inputs = UNPROCESSABLE_ENTITY, "wrong_inputs", "The files are not those that the procedure wants";
+    /// The procedure does not compile.
+    procedure_invalid = UNPROCESSABLE_ENTITY, "procedure_invalid", "The procedure does not compile";
+    /// Other bytes lie there under the same name and version.
+    version_taken = CONFLICT, "version_taken", "This version has other content already";
+    /// The same request id was used for another request.
+    request_id_taken = CONFLICT, "request_id_taken", "This request id belongs to another request";
+    /// The job's state does not allow it.
+    state_conflict = CONFLICT, "state_conflict", "The job's state does not allow this";
+    /// The job does not need a key now.
+    job_not_open = CONFLICT, "job_not_open", "The job is not being done for this vehicle and ECU";
+    /// No secret for that ECU.
+    no_secret = FORBIDDEN, "no_secret", "This server holds no secret for that ECU";
+    /// Larger than allowed.
+    too_large = PAYLOAD_TOO_LARGE, "too_large", "The body is larger than allowed";
+    /// The body's type is not the one that belongs here.
+    wrong_content_type = UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", "The body's type is not the one that belongs here";
+    /// The range can't be served.
+    bad_range = RANGE_NOT_SATISFIABLE, "bad_range", "The range lies outside of the file";
+    /// Too many readers of the stream.
+    too_many_readers = SERVICE_UNAVAILABLE, "too_many_readers", "Too many readers of the stream";
+    /// The store can't work at the moment.
+    store_unavailable = SERVICE_UNAVAILABLE, "store_unavailable", "The store can't work at the moment";
+    /// It took longer than allowed.
+    timeout = SERVICE_UNAVAILABLE, "timeout", "It took longer than http.request_timeout allows";
+    /// A fault of the server.
+    internal = INTERNAL_SERVER_ERROR, "internal", "A fault of the server";
+}
+
+impl ApiError {
+    /// Adds what is wrong with a procedure, by place.
+    pub fn with_diagnostics(mut self, diagnostics: Vec<Diagnostic>) -> Self {
+        self.diagnostics = diagnostics;
+        self
+    }
+}
+
+/// The chain of an error as one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        // Some libraries repeat their source in their own text.
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = Problem {
+            r#type: format!("urn:vds:problem:{}", self.code),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            diagnostics: self.diagnostics,
+        };
+        let mut response = (self.status, axum::Json(problem)).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        let detail = chain(&rejection);
+        match rejection {
+            JsonRejection::JsonDataError(_) => Self::bad_shape(detail),
+            JsonRejection::JsonSyntaxError(_) => Self::bad_json(detail),
+            JsonRejection::MissingJsonContentType(_) => {
+                Self::wrong_content_type("send it with Content-Type: application/json")
+            }
+            JsonRejection::BytesRejection(rejection) => rejection.into(),
+            _ => Self::bad_json(detail),
+        }
+    }
+}
+
+impl From<BytesRejection> for ApiError {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::too_large("http.max_body_bytes is the limit")
+        } else {
+            Self::bad_body(chain(&rejection))
+        }
+    }
+}
+
+impl From<QueryRejection> for ApiError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::bad_query(chain(&rejection))
+    }
+}
+
+impl From<PathRejection> for ApiError {
+    fn from(rejection: PathRejection) -> Self {
+        Self::bad_id(chain(&rejection))
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::not_found(error.to_string()),
+            StoreError::Conflict { .. } => Self::version_taken(error.to_string()),
+            StoreError::Transition(transition) => Self::state_conflict(transition.to_string()),
+            error => {
+                let text = chain(&error);
+                tracing::error!(error = text, "the store refused a request");
+                // Addresses and paths of the inside stay in the log.
+                Self::store_unavailable("try again; the server's log says more")
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Extractors whose refusals are problem documents, and the parsing of ids.
+
+use axum::extract::{FromRequest, FromRequestParts};
+use fleet_domain::{DeviceId, JobId, Vin};
+
+use super::error::ApiError;
+
+/// A JSON body.
+#[derive(Debug, FromRequest)]
+#[from_request(via(axum::Json), rejection(ApiError))]
+pub struct ApiJson<T>(pub T);
+
+/// A query.
+#[derive(Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Query), rejection(ApiError))]
+pub struct ApiQuery<T>(pub T);
+
+/// Parameters of the path.
+#[derive(Debug, FromRequestParts)]
+#[from_request(via(axum::extract::Path), rejection(ApiError))]
+pub struct ApiPath<T>(pub T);
+
+/// Largest page.
+pub const MAX_PAGE: u32 = 1000;
+const DEFAULT_PAGE: u32 = 100;
+
+/// A device from path or body.
+///
+/// # Errors
+/// Says what a device id looks like.
+pub fn device(text: &str) -> Result<DeviceId, ApiError> {
+    text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
+}
+
+/// A job from path or body.
+///
+/// # Errors
+/// Says what a job id looks like.
+pub fn job(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
+}
+
+/// A VIN from query or body.
+///
+/// # Errors
+/// Says what a VIN looks like.
+pub fn vin(text: &str) -> Result<Vin, ApiError> {
+    text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_value(error.to_string()))
+}
+
+/// Size of a page.
+///
+/// # Errors
+/// When it is not from 1 to [`MAX_PAGE`].
+pub fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
+    let limit = asked.unwrap_or(DEFAULT_PAGE);
+    if (1..=MAX_PAGE).contains(&limit) {
+        return Ok(limit);
+    }
+    Err(ApiError::bad_value(format!("limit is {limit}, it must be 1 to {MAX_PAGE}")))
+}
+
+/// A name that stands in a path and a file name: procedure, artifact, version.
+///
+/// # Errors
+/// Says what such a name looks like.
+pub fn file_name<'a>(what: &str, text: &'a str) -> Result<&'a str, ApiError> {
+    let ok = (1..=64).contains(&text.len())
+        && !text.starts_with('.')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+    if ok {
+        return Ok(text);
+    }
+    let shown: String = text.chars().take(80).collect();
+    Err(ApiError::bad_id(format!(
+        "{what} {shown:?} must be 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-', and not begin with '.'"
+    )))
+}
+
+/// A text for people.
+///
+/// # Errors
+/// When it is empty or longer than `most` characters.
+pub fn text(what: &str, text: &str, most: usize) -> Result<String, ApiError> {
+    let trimmed = text.trim();
+    let chars = trimmed.chars().count();
+    if (1..=most).contains(&chars) && !trimmed.contains('\0') {
+        return Ok(trimmed.to_owned());
+    }
+    Err(ApiError::bad_value(format!("{what} must be 1 to {most} characters")))
+}

@@ -1,0 +1,86 @@
+//! Health, readiness, metrics and a summary.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use fleet_domain::JobState;
+
+use super::AppState;
+use super::error::ApiError;
+use super::principal::Principal;
+use super::types::{Check, Problem, Readiness, Status};
+use crate::metrics::StateLabel;
+
+/// The process runs and answers.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It runs", body = String)))]
+pub(super) async fn healthz(_: Principal) -> &'static str {
+    "ok"
+}
+
+/// Whether every part works: broker, slots, store.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, description = "Every part works", body = Readiness),
+    (status = 503, description = "A part does not work", body = Readiness),
+))]
+pub(super) async fn readyz(_: Principal, State(state): State<AppState>) -> Response {
+    let checks = checks(&state).await;
+    let ready = checks.iter().all(|check| check.ok);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, checks })).into_response()
+}
+
+async fn checks(state: &AppState) -> Vec<Check> {
+    let mut checks = state.health.checks();
+    let (ok, detail) = match state.store.counts().await {
+        Ok(_) => (true, "it can be read".to_owned()),
+        Err(error) => (false, super::error::chain(&error)),
+    };
+    checks.push(Check { name: "store_read".to_owned(), ok, detail });
+    checks
+}
+
+/// Metrics for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses(
+    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
+    (status = 503, description = "The store can't be read", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Result<Response, ApiError> {
+    let counts = state.store.counts().await?;
+    let metrics = &state.metrics;
+    let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    for job_state in JobState::ALL {
+        let count = counts.jobs.iter().find(|(of, _)| of == job_state).map_or(0, |(_, count)| *count);
+        metrics.jobs.get_or_create(&StateLabel { state: job_state.as_str().to_owned() }).set(gauge(count));
+    }
+    let benches = [("online", counts.benches_online), ("offline", counts.benches_offline)];
+    for (name, count) in benches {
+        metrics.benches.get_or_create(&StateLabel { state: name.to_owned() }).set(gauge(count));
+    }
+    metrics.ledger_outstanding.set(gauge(counts.ledger.outstanding));
+    metrics.outbox_waiting.set(gauge(counts.ledger.in_outbox));
+    metrics.slots_owned.set(gauge(state.health.slots_ready() as u64));
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
+}
+
+/// A summary of the server.
+#[utoipa::path(get, path = "/api/v1/status", tag = "operation", responses(
+    (status = 200, description = "The summary", body = Status),
+    (status = 503, description = "The store can't be read", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn status(_: Principal, State(state): State<AppState>) -> Result<Json<Status>, ApiError> {
+    let counts = state.store.counts().await?;
+    let checks = checks(&state).await;
+    Ok(Json(Status {
+        plant: state.plant.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        store_generation: state.store.generation().0,
+        ready: checks.iter().all(|check| check.ok),
+        checks,
+        benches_online: counts.benches_online,
+        benches_offline: counts.benches_offline,
+        jobs: counts.jobs.into_iter().map(|(job_state, count)| (job_state.to_string(), count)).collect(),
+        time: fleet_clock::wall_now(),
+    }))
+}
