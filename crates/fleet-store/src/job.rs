@@ -19,7 +19,7 @@ pub struct ProcedureUse {
 }
 
 /// A file of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ArtifactUse {
     /// Name of the procedure's input that it fills.
     pub input: String,

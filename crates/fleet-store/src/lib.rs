@@ -29,6 +29,7 @@ pub use job::{
 pub use query::{
     ArtifactRow, BenchFilter, BenchRow, BenchState, ChangeKind, ChangeRow, Changes, DeadLetterRow, EventRow,
     EventStanding, LedgerTotals, OutboxRow, Page, Paged, ProcedureRow, SpoolCounts, StoreCounts,
+    outbox_topic,
 };
 
 /// Most entries of a bench's list that may be open at once.

@@ -330,3 +330,12 @@ pub struct ArtifactRow {
     /// By whom.
     pub created_by: String,
 }
+
+/// The Kafka topic of an event type. Types of a newer agent go with the events of jobs.
+pub fn outbox_topic(event_type: &str) -> &'static str {
+    match event_type {
+        "vds.job.finished.v1" => "vds.results.v1",
+        "vds.agent.started.v1" => "vds.device-state.v1",
+        _ => "vds.job-events.v1",
+    }
+}

@@ -1,0 +1,279 @@
+//! A job's row: read, changed by the machine, written back.
+
+use std::collections::BTreeMap;
+
+use fleet_domain::{
+    DeviceId, Job, JobEvent, JobId, JobKind, JobState, OfferId, Verdict, WithdrawTarget, Withdrawal,
+};
+use fleet_store::{ChangeKind, JobRow, NewJob, ProcedureUse, StoreError};
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use crate::column::{Columns, int, json, time, unreadable};
+use crate::error::from_sqlx;
+use crate::work::Work;
+
+/// A job with what only the storage needs.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredJob {
+    pub(crate) row: JobRow,
+    /// A bench that must be told that the job was taken from it, and the first list that says so.
+    pub(crate) fenced: Option<(DeviceId, u64)>,
+}
+
+pub(crate) fn stored_job(row: &SqliteRow) -> Result<StoredJob, StoreError> {
+    let fenced = row
+        .opt_parsed("fenced_device")?
+        .map(|device| Ok::<_, StoreError>((device, row.opt_u64("fenced_version")?.unwrap_or(0))))
+        .transpose()?;
+    Ok(StoredJob {
+        row: job_row(row)?,
+        fenced,
+    })
+}
+
+pub(crate) fn job_row(row: &SqliteRow) -> Result<JobRow, StoreError> {
+    let withdrawal = row
+        .opt_word("withdraw_target", WithdrawTarget::of)?
+        .map(|target| {
+            Ok::<_, StoreError>(Withdrawal {
+                target,
+                version: row.opt_u64("withdraw_version")?.unwrap_or(0),
+                reason: row.opt_text("withdraw_reason")?.unwrap_or_default(),
+            })
+        })
+        .transpose()?;
+    Ok(JobRow {
+        job: Job {
+            id: JobId(row.uuid("id")?),
+            state: row.word("state", JobState::of)?,
+            parked: row.opt_text("parked")?,
+            verdict: row.opt_word("verdict", Verdict::of)?,
+            reason_code: row.opt_text("reason_code")?,
+            detail: row.opt_text("detail")?,
+            attempt: row.u32("attempt")?,
+            fence: row.u64("fence")?,
+            device: row.opt_parsed("device")?,
+            offer_id: row.opt_uuid("offer_id")?.map(OfferId),
+            withdrawal,
+            steps_total: row.opt_u32("steps_total")?,
+        },
+        request: request(row)?,
+        reported: row.flag("reported")?,
+        created_at: row.time("created_at")?,
+        offered_at: row.opt_time("offered_at")?,
+        accepted_at: row.opt_time("accepted_at")?,
+        started_at: row.opt_time("started_at")?,
+        finished_at: row.opt_time("finished_at")?,
+        steps_done: row.u32("steps_done")?,
+        software: row.json("software")?,
+        fenced_events: row.u64("fenced_events")?,
+        decided_by: row.opt_text("decided_by")?,
+    })
+}
+
+fn request(row: &SqliteRow) -> Result<NewJob, StoreError> {
+    let priority: i64 = row.raw("priority")?;
+    Ok(NewJob {
+        id: JobId(row.uuid("id")?),
+        request_id: row.opt_text("request_id")?,
+        kind: row.word("kind", JobKind::of)?,
+        vin: row.parsed("vin")?,
+        ecu: row.text("ecu")?,
+        procedure: ProcedureUse {
+            id: row.text("procedure_id")?,
+            version: row.text("procedure_version")?,
+            sha256: row.text("procedure_sha256")?,
+        },
+        artifacts: row.json("artifacts")?,
+        parameters: row.json::<BTreeMap<String, String>>("parameters")?,
+        device: row.opt_parsed("wanted_device")?,
+        start_within_s: row.u32("start_within_s")?,
+        deadline: row.opt_time("deadline")?,
+        priority: i32::try_from(priority).map_err(|_| unreadable("priority", priority))?,
+        requested_by: row.text("requested_by")?,
+        traceparent: row.opt_text("traceparent")?,
+    })
+}
+
+/// The job, for a change in this transaction.
+pub(crate) async fn find(conn: &mut SqliteConnection, job: JobId) -> Result<Option<StoredJob>, StoreError> {
+    sqlx::query("SELECT * FROM jobs WHERE id = ?")
+        .bind(job.0)
+        .fetch_optional(conn)
+        .await
+        .map_err(from_sqlx)?
+        .as_ref()
+        .map(stored_job)
+        .transpose()
+}
+
+/// A job that was just recorded and is written by [`save`].
+pub(crate) fn fresh(request: NewJob, now: jiff::Timestamp) -> StoredJob {
+    StoredJob {
+        row: JobRow {
+            job: Job::new(request.id),
+            request,
+            reported: false,
+            created_at: now,
+            offered_at: None,
+            accepted_at: None,
+            started_at: None,
+            finished_at: None,
+            steps_done: 0,
+            software: BTreeMap::new(),
+            fenced_events: 0,
+            decided_by: None,
+        },
+        fenced: None,
+    }
+}
+
+impl StoredJob {
+    /// Applies an event and keeps the times. The row is as it was when the event is not allowed.
+    pub(crate) fn apply(
+        &mut self,
+        event: JobEvent,
+        work: &Work,
+    ) -> Result<(), fleet_domain::TransitionError> {
+        let before = self.row.job.state;
+        self.row.job = self.row.job.clone().apply(event)?;
+        let (row, now) = (&mut self.row, Some(work.now));
+        if row.job.state != before {
+            match row.job.state {
+                JobState::Offered => row.offered_at = now,
+                JobState::Accepted => row.accepted_at = now,
+                JobState::Running => {
+                    row.accepted_at = row.accepted_at.or(now);
+                    row.started_at = now;
+                }
+                JobState::Queued | JobState::Withdrawing => {}
+                _ => row.finished_at = now,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes the job, the lease on its VIN and the change log.
+pub(crate) async fn save(
+    conn: &mut SqliteConnection,
+    stored: &StoredJob,
+    work: &mut Work,
+) -> Result<(), StoreError> {
+    insert_if_missing(conn, &stored.row).await?;
+    update(conn, stored).await?;
+    let job = &stored.row.job;
+    if job.holds_vin() {
+        // Where another job holds the vehicle already, a bench began without us: shown, not hidden.
+        sqlx::query("INSERT OR IGNORE INTO vin_leases (vin, job, device, fence) VALUES (?, ?, ?, ?)")
+            .bind(stored.row.request.vin.as_str())
+            .bind(job.id.0)
+            .bind(job.device.as_ref().map_or("", DeviceId::as_str))
+            .bind(int("fence", job.fence)?)
+            .execute(&mut *conn)
+            .await
+            .map_err(from_sqlx)?;
+    } else {
+        sqlx::query("DELETE FROM vin_leases WHERE job = ?")
+            .bind(job.id.0)
+            .execute(&mut *conn)
+            .await
+            .map_err(from_sqlx)?;
+    }
+    work.changed(ChangeKind::Job, job.id);
+    for device in [
+        &job.device,
+        &stored.fenced.as_ref().map(|(device, _)| device.clone()),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        work.changed(ChangeKind::Bench, device);
+    }
+    Ok(())
+}
+
+async fn insert_if_missing(conn: &mut SqliteConnection, row: &JobRow) -> Result<(), StoreError> {
+    let request = &row.request;
+    sqlx::query(
+        "INSERT OR IGNORE INTO jobs (id, request_id, requested_by, kind, vin, ecu, procedure_id,
+             procedure_version, procedure_sha256, artifacts, parameters, wanted_device, start_within_s,
+             deadline, priority, traceparent, created_at, reported, state, attempt, fence, steps_done,
+             software, fenced_events)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'queued', 0, 0, 0, '{}', 0)",
+    )
+    .bind(request.id.0)
+    .bind(&request.request_id)
+    .bind(&request.requested_by)
+    .bind(request.kind.as_str())
+    .bind(request.vin.as_str())
+    .bind(&request.ecu)
+    .bind(&request.procedure.id)
+    .bind(&request.procedure.version)
+    .bind(&request.procedure.sha256)
+    .bind(json(&request.artifacts))
+    .bind(json(&request.parameters))
+    .bind(request.device.as_ref().map(DeviceId::as_str))
+    .bind(i64::from(request.start_within_s))
+    .bind(request.deadline.map(time))
+    .bind(i64::from(request.priority))
+    .bind(&request.traceparent)
+    .bind(time(row.created_at))
+    .execute(conn)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
+}
+
+async fn update(conn: &mut SqliteConnection, stored: &StoredJob) -> Result<(), StoreError> {
+    let (row, job) = (&stored.row, &stored.row.job);
+    let withdrawal = job.withdrawal.as_ref();
+    let fenced = stored.fenced.as_ref();
+    sqlx::query(
+        "UPDATE jobs SET
+             reported = ?1, state = ?2, parked = ?3, verdict = ?4, reason_code = ?5, detail = ?6,
+             attempt = ?7, fence = ?8, device = ?9, offer_id = ?10, withdraw_target = ?11,
+             withdraw_version = ?12, withdraw_reason = ?13, steps_total = ?14, software = ?15,
+             fenced_events = ?16, decided_by = ?17, offered_at = ?18, accepted_at = ?19,
+             started_at = ?20, finished_at = ?21, fenced_device = ?22, fenced_version = ?23,
+             steps_done = (SELECT count(*) FROM steps WHERE job = ?24 AND attempt = ?7 AND fence = ?8)
+         WHERE id = ?24",
+    )
+    .bind(row.reported)
+    .bind(job.state.as_str())
+    .bind(&job.parked)
+    .bind(job.verdict.map(Verdict::as_str))
+    .bind(&job.reason_code)
+    .bind(&job.detail)
+    .bind(i64::from(job.attempt))
+    .bind(int("fence", job.fence)?)
+    .bind(job.device.as_ref().map(DeviceId::as_str))
+    .bind(job.offer_id.map(|offer| offer.0))
+    .bind(withdrawal.map(|w| w.target.as_str()))
+    .bind(withdrawal.map(|w| int("list version", w.version)).transpose()?)
+    .bind(withdrawal.map(|w| w.reason.as_str()))
+    .bind(job.steps_total.map(i64::from))
+    .bind(json(&row.software))
+    .bind(int("fenced events", row.fenced_events)?)
+    .bind(&row.decided_by)
+    .bind(row.offered_at.map(time))
+    .bind(row.accepted_at.map(time))
+    .bind(row.started_at.map(time))
+    .bind(row.finished_at.map(time))
+    .bind(fenced.map(|(device, _)| device.as_str()))
+    .bind(
+        fenced
+            .map(|(_, version)| int("list version", *version))
+            .transpose()?,
+    )
+    .bind(job.id.0)
+    .execute(conn)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
+}
+
+pub(crate) fn id(stored: &StoredJob) -> JobId {
+    stored.row.job.id
+}
