@@ -204,6 +204,10 @@ impl<D: Disk> Uplink<D> {
         let spool = receipt.spool_id;
         self.rejected(spool, &receipt.rejected, effects);
         let Some((_, last, before)) = self.spools.order().find(|(id, ..)| *id == spool) else {
+            // The nil spool of a server that has heard of none, or one that is gone.
+            if receipt.unattributed {
+                self.unattributed(receipt, effects);
+            }
             return;
         };
         if receipt.through > last {
