@@ -1,2 +1,7 @@
-//! Device agent.
-fn main() {}
+//! The agent of a test bench.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    device_agent::cli::main()
+}

@@ -217,6 +217,7 @@ impl AgentCore {
                 self.sync_answered = number;
                 self.on_sync_answered(out_ref);
             }
+            Event::SyncWanted => self.sync_now = true,
             Event::Tick => {}
             Event::Prepared(key) => {
                 if let Some(volatile) = self.volatile.get_mut(&key) {
@@ -413,6 +414,8 @@ impl AgentCore {
 
     fn on_stop(&mut self, out: &mut Out<'_>) {
         self.stopping = true;
+        // What is known to be in a spool by now need not be looked for at the next start.
+        self.dirty = true;
         if let Some(key) = self.running()
             && !self.of(key).point_of_no_return
         {

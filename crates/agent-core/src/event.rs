@@ -95,6 +95,8 @@ pub enum Event {
         /// Number of the sync.
         number: u64,
     },
+    /// Something does not fit that only a sync can clear up.
+    SyncWanted,
     /// Time has passed; see [`crate::AgentCore::next_deadline`].
     Tick,
     /// Procedure and files of an attempt are here and checked.
