@@ -1,4 +1,5 @@
-//! The direction of dependencies, as ARCHITECTURE.md states it, holds in what cargo resolves.
+//! What the pages say is what the code is: the direction of dependencies in ARCHITECTURE.md against what cargo
+//! resolves, the settings in docs/configuration.md against the tables of keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -200,4 +201,30 @@ fn the_testkit_and_the_simulator_end_up_in_no_shipped_program() {
             "{name} reaches into the other half: {other}"
         );
     }
+}
+
+#[test]
+fn every_setting_stands_on_the_page_with_its_default_and_meaning() {
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("docs/configuration.md");
+    let server = fleet_server::config::KEYS
+        .iter()
+        .map(|key| (key.name, key.default, key.meaning));
+    let agent = device_agent::config::KEYS
+        .iter()
+        .map(|key| (key.name, key.default, key.meaning));
+    let mut rows = 0;
+    for (name, default, meaning) in server.chain(agent) {
+        let default = default.map_or_else(|| "not set".to_owned(), |default| format!("`{default}`"));
+        let row = format!("\n| `{name}` | {default} | {meaning} |\n");
+        assert!(page.contains(&row), "docs/configuration.md lacks{row}");
+        rows += 1;
+    }
+    let on_page = page
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.split('|').count() == 5);
+    assert_eq!(
+        on_page.count(),
+        rows,
+        "docs/configuration.md names a setting that is none"
+    );
 }
