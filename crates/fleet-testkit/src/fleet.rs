@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ecu_sim::{EcuMemory, VehicleMemory};
 use serde_json::Value;
 
 use crate::{Api, Process, Program, Settings};
@@ -191,14 +192,21 @@ impl EcuSim {
     /// What the simulator itself holds about a vehicle: the judge of whether something was written.
     ///
     /// # Errors
-    /// When there is no such file or it is no JSON.
-    pub fn state(&self, vin: &str) -> anyhow::Result<Value> {
-        vehicle_state(&self.state, vin)
+    /// When there is no such file or it is not of its format.
+    pub fn state(&self, vin: &str) -> anyhow::Result<VehicleMemory> {
+        let path = self.state.join(format!("{vin}.json"));
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no state of a vehicle", path.display()))
     }
-}
 
-fn vehicle_state(folder: &Path, vin: &str) -> anyhow::Result<Value> {
-    let path = folder.join(format!("{vin}.json"));
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    serde_json::from_slice(&bytes).with_context(|| format!("{} is no JSON", path.display()))
+    /// What the simulator holds about a control unit.
+    ///
+    /// # Errors
+    /// As [`EcuSim::state`], and when the vehicle has no such control unit.
+    pub fn ecu(&self, vin: &str, ecu: &str) -> anyhow::Result<EcuMemory> {
+        self.state(vin)?
+            .ecus
+            .remove(ecu)
+            .with_context(|| format!("{vin} has no {ecu}"))
+    }
 }

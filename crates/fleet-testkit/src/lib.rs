@@ -10,6 +10,7 @@ mod process;
 mod proxy;
 mod settings;
 mod wait;
+mod workload;
 
 pub use api::{Api, ApiError};
 pub use fleet::{Agent, EcuSim, Server};
@@ -18,3 +19,4 @@ pub use process::{Process, Program};
 pub use proxy::{FaultProxy, Faults};
 pub use settings::Settings;
 pub use wait::eventually;
+pub use workload::{SoftwareImage, Workload, job_request, upload_artifact};

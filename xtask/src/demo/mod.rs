@@ -9,7 +9,7 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use fleet_testkit::Api;
+use fleet_testkit::{Api, Workload};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::doctor::{FOR_DEMO, provide};
@@ -36,11 +36,12 @@ pub(crate) fn run(once: bool, data: &Path) -> anyhow::Result<ExitCode> {
             prepared = prepare() => prepared?,
             () = stop.requested() => return Ok(ExitCode::from(INTERRUPTED)),
         }
+        let workload = Workload::load(&root().join("demo"))?;
         let mut stand = tokio::select! {
-            stand = Stand::start(&data) => stand?,
+            stand = Stand::start(&data, &workload) => stand?,
             () = stop.requested() => return Ok(ExitCode::from(INTERRUPTED)),
         };
-        let shown = show(once, &mut stand, &mut stop).await;
+        let shown = show(once, workload, &mut stand, &mut stop).await;
         let stopped = stand.stop().await;
         let code =
             shown.with_context(|| format!("the demo failed; all logs are below {}", data.display()))?;
@@ -78,11 +79,16 @@ async fn prepare() -> anyhow::Result<()> {
 }
 
 /// Queues the jobs, follows them, and stays until it is told to stop.
-async fn show(once: bool, stand: &mut Stand, stop: &mut Stop) -> anyhow::Result<ExitCode> {
+async fn show(
+    once: bool,
+    workload: Workload,
+    stand: &mut Stand,
+    stop: &mut Stop,
+) -> anyhow::Result<ExitCode> {
     let api = stand.server.api();
     println!("page: {}", api.base());
     let outcome = tokio::select! {
-        outcome = three_jobs(&api, stand) => outcome,
+        outcome = three_jobs(&api, workload, stand) => outcome,
         () = stop.requested() => return Ok(ExitCode::from(INTERRUPTED)),
     };
     let code = match outcome {
@@ -106,14 +112,14 @@ async fn show(once: bool, stand: &mut Stand, stop: &mut Stop) -> anyhow::Result<
     }
 }
 
-async fn three_jobs(api: &Api, stand: &mut Stand) -> anyhow::Result<()> {
+async fn three_jobs(api: &Api, workload: Workload, stand: &mut Stand) -> anyhow::Result<()> {
     let earlier = api.get("/api/v1/jobs?limit=500").await?["items"]
         .as_array()
         .map_or(0, Vec::len);
     if earlier > 0 {
         println!("{earlier} earlier jobs are in this data folder; the page shows them");
     }
-    let plan = Plan::new(stand)?;
+    let plan = Plan::new(workload, stand)?;
     let jobs = plan.queue(api).await?;
     let finished = tokio::select! {
         finished = follow(api, &jobs) => finished?,

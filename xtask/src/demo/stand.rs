@@ -5,11 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use fleet_testkit::{Agent, EcuSim, Server, Settings, eventually};
+use fleet_testkit::{Agent, EcuSim, Server, Settings, Workload, eventually};
 
-use super::plan::{BENCHES, PLANT, secrets};
+use super::plan::{BENCHES, PLANT};
 use super::{END_WITHIN, below};
-use crate::workspace::{binary, root};
+use crate::workspace::binary;
 
 const ONLINE_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -25,11 +25,11 @@ pub(super) struct Stand {
 
 impl Stand {
     /// Starts everything and waits until all benches are online.
-    pub(super) async fn start(data: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(data: &Path, workload: &Workload) -> anyhow::Result<Self> {
         println!("starting on {}", data.display());
         std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
-        let server = start_server(data).await?;
-        let vehicles = root().join("demo/vehicles.yaml");
+        let server = start_server(data, workload).await?;
+        let vehicles = workload.vehicles_file();
         let sim = EcuSim::start(&binary("ecu-sim"), &below(data, "ecu-sim"), &vehicles, &[], &[]).await?;
         println!("  {:<13} {} vehicles over DoIP", "ecu-sim", sim.vehicles.len());
         let mut agents = Vec::new();
@@ -38,6 +38,7 @@ impl Stand {
                 .with("plant", PLANT)
                 .with("device", bench.device)
                 .with("station", bench.station)
+                .with("ecus", workload.ecus(vin))
                 .with("broker.url", server.mqtt.as_str())
                 .with("server.url", server.http.as_str())
                 .with("vehicle.entity", entity.as_str())
@@ -129,16 +130,16 @@ impl Stand {
     }
 }
 
-async fn start_server(data: &Path) -> anyhow::Result<Server> {
+async fn start_server(data: &Path, workload: &Workload) -> anyhow::Result<Server> {
     let folder = below(data, "fleet-server");
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let secrets_file = folder.join("signer-secrets.json");
-    secrets(&secrets_file)?;
     let settings = Settings::new()
         .with("plant", PLANT)
         .with("http.listen", usual_or_free(8080))
         .with("mqtt.listen", usual_or_free(1883))
-        .with("signer.secrets_file", secrets_file.display().to_string())
+        .with(
+            "signer.secrets_file",
+            workload.secrets_file().display().to_string(),
+        )
         .with("telemetry.log", LOG);
     let server = Server::start(&binary("fleet-server"), &folder, settings, &[]).await?;
     println!("  {:<13} {} and {}", "fleet-server", server.http, server.mqtt);
