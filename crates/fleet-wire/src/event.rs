@@ -84,7 +84,8 @@ macro_rules! event_types {
 }
 
 event_types! {
-    /// The agent has started: the first event of every spool.
+    /// The agent has started: the first event of every spool. Comes again where the bench's equipment or
+    /// vehicle has changed.
     AgentStarted(AgentStarted) = "vds.agent.started.v1",
     /// The bench has taken a job durably.
     JobAccepted(JobAccepted) = "vds.job.accepted.v1",
@@ -163,7 +164,8 @@ pub struct AgentStarted {
     /// What the bench can do.
     #[serde(default)]
     pub equipment: Equipment,
-    /// Why this spool was begun: `start`, or `sealed` after a cloned or damaged one.
+    /// Why it is said: `start` and `sealed` (after a cloned or resumed disk) as a spool's first event,
+    /// `equipment` later in a spool, when what the bench can do or the vehicle there has changed.
     pub reason: String,
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use agent_core::{Append, Event};
 use agent_link::{AlarmKind, LinkEffect, LinkEvent, LinkInput};
-use fleet_domain::SpoolId;
+use fleet_domain::{SpoolId, Vin};
 use fleet_wire::EventBody;
 
 use super::Owner;
@@ -159,6 +159,22 @@ impl Owner {
         for event in events {
             self.decide(event);
         }
+    }
+
+    /// Tells the server which vehicle stands here now: it gives jobs to the bench that has the vehicle.
+    pub(crate) fn vehicle_answers(&mut self, vin: Vin) {
+        tracing::info!(vehicle.vin = %vin, "a vehicle answers");
+        self.started.equipment.vin = Some(vin.to_string());
+        let mut body = self.started.clone();
+        "equipment".clone_into(&mut body.reason);
+        self.unwritten.push_back(Append {
+            id: fresh_event_id(),
+            vin: Some(vin.clone()),
+            traceparent: None,
+            body: EventBody::AgentStarted(body),
+        });
+        self.vin = Some(vin);
+        self.write_again();
     }
 
     pub(crate) fn look_at_room(&mut self) {

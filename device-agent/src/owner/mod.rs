@@ -200,10 +200,7 @@ impl Owner {
                     self.decide(Event::Prepared(key));
                 }
             }
-            Input::Vehicle(vin) => {
-                tracing::info!(vehicle.vin = %vin, "a vehicle answers; the server learns of it at the next start");
-                self.vin = Some(vin);
-            }
+            Input::Vehicle(vin) => self.vehicle_answers(vin),
             // Who asked may have gone.
             Input::Status(reply) => drop(reply.send(self.status())),
         }
