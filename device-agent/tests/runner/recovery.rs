@@ -17,7 +17,10 @@ fn intent(stand_plan: &procedure::Plan, step: &str) -> Intent {
 }
 
 fn writes(stand: &Stand) -> usize {
-    [0x2E, 0x2F, 0x31, 0x34, 0x36, 0x37, 0x14, 0x11].iter().map(|sid| stand.heard("ESP", &[*sid])).sum()
+    [0x2E, 0x2F, 0x31, 0x34, 0x36, 0x37, 0x14, 0x11]
+        .iter()
+        .map(|sid| stand.heard("ESP", &[*sid]))
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +38,10 @@ async fn an_attempt_without_intent_is_aborted_and_the_control_unit_left_alone() 
     let stand = Stand::new(vehicle(1)).await;
     drop(stand.attempt(plan(FLASH), stand.with_image()));
     let report = recover(stand.pending(), stand.config()).await;
-    assert_eq!((report.verdict, report.reason_code.as_str()), (Verdict::Aborted, "agent_restarted"));
+    assert_eq!(
+        (report.verdict, report.reason_code.as_str()),
+        (Verdict::Aborted, "agent_restarted")
+    );
     assert!(stand.vehicle.requests().is_empty());
 }
 
@@ -47,7 +53,10 @@ async fn an_unconfirmed_write_is_in_doubt_and_only_read() {
     attempt.journal.intent(&intent(&plan, "erase")).unwrap();
     drop(attempt);
     let report = recover(stand.pending(), stand.config()).await;
-    assert_eq!((report.verdict, report.reason_code.as_str()), (Verdict::InDoubt, "interrupted"));
+    assert_eq!(
+        (report.verdict, report.reason_code.as_str()),
+        (Verdict::InDoubt, "interrupted")
+    );
     assert_eq!(report.record.end_state, EndState::App);
     assert_eq!(report.software["ESP"], "2.0.0");
     assert_eq!(writes(&stand), 0);
@@ -68,11 +77,16 @@ async fn a_killed_run_in_the_middle_of_a_flash_is_in_doubt_and_in_the_boot_loade
     }
     running.abort();
     assert!(running.await.unwrap_err().is_cancelled());
-    let heard = writes(&stand);
     let report = recover(stand.pending(), stand.config()).await;
     assert_eq!(report.verdict, Verdict::InDoubt, "{report:#?}");
     assert_eq!(report.record.end_state, EndState::Boot);
-    assert_eq!(writes(&stand), heard, "nothing is written while recovering");
+    // A block that was under way when the agent died may still arrive; after the first reading nothing does.
+    let requests: Vec<u8> = stand.vehicle.requests().iter().map(|one| one.bytes[0]).collect();
+    let block = requests.iter().rposition(|sid| *sid == 0x36).unwrap();
+    assert!(
+        requests[block + 1..].iter().all(|sid| matches!(sid, 0x22 | 0x19)),
+        "{requests:02x?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +118,10 @@ async fn a_vehicle_that_is_gone_leaves_it_in_doubt() {
     attempt.journal.intent(&intent(&plan, "erase")).unwrap();
     drop(attempt);
     let mut config = stand.config();
-    config.entity = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    config.entity = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let report = recover(stand.pending(), config).await;
     assert_eq!(report.verdict, Verdict::InDoubt);
     assert_eq!(report.record.end_state, EndState::Unknown);
@@ -114,12 +131,20 @@ async fn a_vehicle_that_is_gone_leaves_it_in_doubt() {
 fn a_torn_last_line_was_never_begun_but_a_damaged_one_is_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     let plan = plan(FLASH);
-    let inputs = procedure::Inputs { vin: "WDB1110101A000001".to_owned(), ..procedure::Inputs::default() };
+    let inputs = procedure::Inputs {
+        vin: "WDB1110101A000001".to_owned(),
+        ..procedure::Inputs::default()
+    };
     let job_id = fleet_domain::JobId(fleet_clock::new_uuid());
     let header = header(job_id, 1, 1, &plan, &inputs);
     let mut journal = Journal::create(dir.path(), &header).unwrap();
     journal.intent(&intent(&plan, "fingerprint")).unwrap();
-    let path = std::fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path();
+    let path = std::fs::read_dir(dir.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let whole = std::fs::read(&path).unwrap();
 
     std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
@@ -135,5 +160,8 @@ fn a_torn_last_line_was_never_begun_but_a_damaged_one_is_in_doubt() {
 
     std::fs::write(&path, b"{").unwrap();
     assert_eq!(journal::open(dir.path()).unwrap().unreadable.len(), 1);
-    assert!(Journal::create(dir.path(), &header).is_err(), "an attempt is begun once");
+    assert!(
+        Journal::create(dir.path(), &header).is_err(),
+        "an attempt is begun once"
+    );
 }

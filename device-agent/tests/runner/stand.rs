@@ -31,14 +31,24 @@ pub(crate) fn plan(id: &str) -> Arc<Plan> {
 
 pub(crate) fn compiled(source: &str) -> Arc<Plan> {
     Arc::new(procedure::compile(source).unwrap_or_else(|errors| {
-        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        panic!(
+            "{}",
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
     }))
 }
 
 /// A vehicle of the demo, without the pauses that make the demo worth watching.
 pub(crate) fn vehicle(number: usize) -> VehicleSpec {
     let yaml = std::fs::read_to_string(demo().join("vehicles.yaml")).unwrap();
-    let mut spec = ecu_sim::parse_vehicles(&yaml).unwrap().vehicles.remove(number - 1);
+    let mut spec = ecu_sim::parse_vehicles(&yaml)
+        .unwrap()
+        .vehicles
+        .remove(number - 1);
     for ecu in &mut spec.ecus {
         ecu.block_ms = 0;
         ecu.erase_ms = 100;
@@ -63,13 +73,25 @@ impl Stand {
         let dir = tempfile::tempdir().unwrap();
         let vehicle = Arc::new(Vehicle::new(&spec, Some(dir.path())).unwrap());
         let entity = serve(Arc::clone(&vehicle)).await.unwrap();
-        let secrets =
-            spec.ecus.iter().map(|ecu| (ecu.name.clone(), hex::decode(&ecu.secret).unwrap())).collect();
-        Self { vehicle, entity, dir, secrets, job_id: JobId(fleet_clock::new_uuid()) }
+        let secrets = spec
+            .ecus
+            .iter()
+            .map(|ecu| (ecu.name.clone(), hex::decode(&ecu.secret).unwrap()))
+            .collect();
+        Self {
+            vehicle,
+            entity,
+            dir,
+            secrets,
+            job_id: JobId(fleet_clock::new_uuid()),
+        }
     }
 
     pub(crate) fn config(&self) -> VehicleConfig {
-        VehicleConfig { entity: self.entity.address(), tester_address: 0x0E80 }
+        VehicleConfig {
+            entity: self.entity.address(),
+            tester_address: 0x0E80,
+        }
     }
 
     pub(crate) fn journals(&self) -> PathBuf {
@@ -85,13 +107,19 @@ impl Stand {
     }
 
     pub(crate) fn inputs(&self, vin: &str) -> Inputs {
-        Inputs { vin: vin.to_owned(), job_id: self.job_id.to_string(), ..Inputs::default() }
+        Inputs {
+            vin: vin.to_owned(),
+            job_id: self.job_id.to_string(),
+            ..Inputs::default()
+        }
     }
 
     pub(crate) fn with_image(&self) -> Inputs {
         let bytes = std::fs::read(demo().join("images/esp-app-2.1.0.bin")).unwrap();
         let mut inputs = self.inputs(self.vehicle.vin());
-        inputs.artifacts.insert("image".to_owned(), artifact("2.1.0", bytes));
+        inputs
+            .artifacts
+            .insert("image".to_owned(), artifact("2.1.0", bytes));
         inputs
     }
 
@@ -112,7 +140,14 @@ impl Stand {
     pub(crate) fn attempt(&self, plan: Arc<Plan>, inputs: Inputs) -> Attempt {
         let header = header(self.job_id, 1, 7, &plan, &inputs);
         let journal = Journal::create(&self.journals(), &header).unwrap();
-        Attempt { job_id: self.job_id, plan, inputs, vehicle: self.config(), signer: self.signer(), journal }
+        Attempt {
+            job_id: self.job_id,
+            plan,
+            inputs,
+            vehicle: self.config(),
+            signer: self.signer(),
+            journal,
+        }
     }
 
     /// Runs to the end; `on_report` sees every report and may cancel.
@@ -148,7 +183,10 @@ impl Stand {
     /// Requests of one control unit that begin with these bytes.
     pub(crate) fn heard(&self, ecu: &str, begin: &[u8]) -> usize {
         let requests = self.vehicle.requests();
-        requests.iter().filter(|one| one.ecu == ecu && one.bytes.starts_with(begin)).count()
+        requests
+            .iter()
+            .filter(|one| one.ecu == ecu && one.bytes.starts_with(begin))
+            .count()
     }
 }
 
