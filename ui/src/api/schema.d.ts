@@ -1,56 +1,2593 @@
-// Written by hand after the contract until docs/openapi.json exists; `npm run generate:api` replaces it.
-export interface components {
-  schemas: {
-    Verdict: "passed" | "failed" | "error" | "aborted" | "in_doubt";
-    Outcome: "passed" | "failed" | "error" | "skipped";
-    JobKind: "flash" | "calibrate" | "personalise_key" | "code" | "test" | "document" | "procedure";
-    JobState: "queued" | "offered" | "withdrawing" | "accepted" | "running" | "finished" | "rejected" | "canceled" | "timed_out" | "superseded" | "taken_over";
-    AllowedAction: { action: "cancel" | "take_over" | "retry"; allowed: boolean; reason?: string | null };
-    JobSummary: { id: string; kind: components["schemas"]["JobKind"]; vin: string; ecu: string; state: components["schemas"]["JobState"]; verdict?: components["schemas"]["Verdict"] | null; steps_total?: number | null; steps_done: number };
-    BenchSpool: { held_events: number; outstanding: number };
-    Bench: {
-      device: string; plant: string; slot: string; online: boolean; presence_since?: string | null; last_seen?: string | null;
-      station?: string | null; vin?: string | null; ecus: string[]; transports: string[]; agent_version?: string | null; public_key?: string | null;
-      run_id?: string | null; desired_version: number; refusing_jobs?: string | null; spool: components["schemas"]["BenchSpool"]; open_jobs: components["schemas"]["JobSummary"][];
-    };
-    BenchPage: { items: components["schemas"]["Bench"][]; next_cursor?: string | null; stream_cursor: string };
-    LedgerSpool: { spool_id: string; announced: number; stored: number; rejected: number; holes: number; outstanding: number; through: number; duplicates: number; gaps: number; conflicts: number; in_outbox: number };
-    BenchLedger: { spools: components["schemas"]["LedgerSpool"][] };
-    ProcedureRef: { id: string; version: string; sha256: string };
-    ArtifactRef: { input: string; name: string; version: string; sha256: string; size: number };
-    Job: {
-      id: string; request_id?: string | null; kind: components["schemas"]["JobKind"]; vin: string; ecu: string; procedure: components["schemas"]["ProcedureRef"];
-      artifacts: components["schemas"]["ArtifactRef"][]; parameters: Record<string, string>; state: components["schemas"]["JobState"]; parked?: string | null;
-      verdict?: components["schemas"]["Verdict"] | null; reason_code?: string | null; detail?: string | null; device?: string | null; attempt: number; fence: number;
-      created_at: string; offered_at?: string | null; accepted_at?: string | null; started_at?: string | null; finished_at?: string | null; deadline?: string | null;
-      priority: number; requested_by: string; steps_total?: number | null; steps_done: number; software: Record<string, string>; fenced_events: number;
-      allowed_actions: components["schemas"]["AllowedAction"][]; traceparent?: string | null;
-    };
-    JobPage: { items: components["schemas"]["Job"][]; next_cursor?: string | null; stream_cursor: string };
-    Limits: { ge?: number | null; le?: number | null; gt?: number | null; lt?: number | null; equals?: string | null };
-    Measurement: { name: string; raw: string; value: number | string; unit?: string | null; limits?: components["schemas"]["Limits"]; outcome: components["schemas"]["Outcome"]; marginal?: boolean };
-    Step: { index: number; step: string; name: string; outcome: components["schemas"]["Outcome"]; started_at: string; finished_at: string; duration_ms: number; retries: number; nrc?: number | null; detail?: string | null; measurements: components["schemas"]["Measurement"][] };
-    Live: { device: string; job_id: string; attempt: number; step: string; step_index: number; steps_total: number; bytes_done: number; bytes_total: number; time: string };
-    RunRecord: { jws: string; verified: boolean; public_key?: string | null };
-    Run: { job: components["schemas"]["Job"]; attempt: number; steps: components["schemas"]["Step"][]; live?: components["schemas"]["Live"] | null; record?: components["schemas"]["RunRecord"] | null };
-    Status: { plant: string; version: string; store_generation: string; ready: boolean; benches_online: number; benches_offline: number; jobs: Record<string, number>; time: string };
-    Reason: { reason: string };
-    Problem: { type?: string; title: string; status: number; detail?: string | null; code: string; instance?: string | null };
-  };
-}
-type S = components["schemas"];
-type Json<T> = { headers: Record<string, unknown>; content: { "application/json": T } };
-type ProblemResponse = { headers: Record<string, unknown>; content: { "application/problem+json": S["Problem"] } };
-type Get<P, T> = { get: { parameters: P; responses: { 200: Json<T>; default: ProblemResponse } } };
-type Post<P, B, T> = { post: { parameters: P; requestBody: { content: { "application/json": B } }; responses: { 200: Json<T>; default: ProblemResponse } } };
+/**
+ * This file was auto-generated by openapi-typescript.
+ * Do not make direct changes to the file.
+ */
+
 export interface paths {
-  "/api/v1/status": Get<Record<string, never>, S["Status"]>;
-  "/api/v1/benches": Get<{ query?: { state?: string; q?: string; limit?: number; cursor?: string } }, S["BenchPage"]>;
-  "/api/v1/benches/{device}": Get<{ path: { device: string } }, S["Bench"]>;
-  "/api/v1/benches/{device}/ledger": Get<{ path: { device: string } }, S["BenchLedger"]>;
-  "/api/v1/jobs": Get<{ query?: { state?: string; vin?: string; device?: string; limit?: number; cursor?: string } }, S["JobPage"]>;
-  "/api/v1/jobs/{id}": Get<{ path: { id: string } }, S["Job"]>;
-  "/api/v1/jobs/{id}/cancel": Post<{ path: { id: string } }, S["Reason"], S["Job"]>;
-  "/api/v1/jobs/{id}/take-over": Post<{ path: { id: string } }, S["Reason"], S["Job"]>;
-  "/api/v1/jobs/{id}/run": Get<{ path: { id: string }; query?: { attempt?: number } }, S["Run"]>;
+    "/api/v1/alarms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a person should know. */
+        get: operations["list_alarms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every file. */
+        get: operations["list_artifacts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/artifacts/{name}/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file's bytes; `Range` and `If-None-Match` are understood. */
+        get: operations["get_artifact"];
+        /** Puts a file. A version never changes: the same bytes again are welcome, others are refused. */
+        put: operations["put_artifact"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/benches": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Benches by name. */
+        get: operations["list_benches"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/benches/{device}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A bench. */
+        get: operations["get_bench"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/benches/{device}/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The ledger of a bench. */
+        get: operations["get_bench_ledger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Messages that could not be taken. */
+        get: operations["list_dead_letters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Jobs, newest first. */
+        get: operations["list_jobs"];
+        put?: never;
+        /** Asks for a job. The same request id again is the same job. */
+        post: operations["create_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A job. */
+        get: operations["get_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Calls a job back: at once while it is queued, as a request to its bench once it was offered. */
+        post: operations["cancel_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{id}/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** An attempt of a job. */
+        get: operations["get_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{id}/take-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Declares the job's bench lost: releases the vehicle. What the bench still reports is kept and marked. */
+        post: operations["take_over_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/ledger": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The ledger of the plant. */
+        get: operations["get_ledger"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/outbox": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Events that wait for the relay. */
+        get: operations["read_outbox"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/procedures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Every procedure. */
+        get: operations["list_procedures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/procedures/{id}/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A procedure's bytes. */
+        get: operations["get_procedure"];
+        /** Puts a procedure. A version never changes: the same bytes again are welcome, others are refused. */
+        put: operations["put_procedure"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/security-access": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The key for a seed. Only for a job that a bench has, for its vehicle and its ECU. */
+        post: operations["security_access"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A summary of the server. */
+        get: operations["status"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/stream": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Server-sent events: `hello`, `bench`, `job`, `live`, `alarm`, `reset` (fetch everything anew), `heartbeat` each 5 s. */
+        get: operations["stream"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/healthz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The process runs and answers. */
+        get: operations["healthz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Metrics for Prometheus. */
+        get: operations["metrics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/readyz": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether every part works: broker, slots, store. */
+        get: operations["readyz"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
+export type webhooks = Record<string, never>;
+export interface components {
+    schemas: {
+        /** @description Something that a person should know. */
+        Alarm: {
+            /** @description Stable name. */
+            code: string;
+            /**
+             * Format: int64
+             * @description How often it was raised.
+             */
+            count: number;
+            /** @description For people. */
+            detail: string;
+            /** @description The bench that it speaks of. */
+            device?: string | null;
+            /**
+             * Format: int64
+             * @description Its number.
+             */
+            id: number;
+            /**
+             * Format: date-time
+             * @description When it was last raised.
+             */
+            last_at: string;
+            /**
+             * Format: date-time
+             * @description When it was first raised.
+             */
+            raised_at: string;
+        };
+        /** @description Alarms, newest first. */
+        AlarmPage: {
+            /** @description The alarms. */
+            items: components["schemas"]["Alarm"][];
+            /** @description Give it as `cursor` for the next page; none on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description Whether an action is possible now. */
+        AllowedAction: {
+            /** @description The action. */
+            action: components["schemas"]["JobAction"];
+            /** @description Possible. */
+            allowed: boolean;
+            /** @description Why not. */
+            reason?: string | null;
+        };
+        /** @description A file by name. */
+        ArtifactChoice: {
+            /** @description Input of the procedure that it fills. */
+            input: string;
+            /** @description Its name. */
+            name: string;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description A file on the server. */
+        ArtifactInfo: {
+            /**
+             * Format: date-time
+             * @description When it was put there.
+             */
+            created_at: string;
+            /** @description Its name. */
+            name: string;
+            /** @description SHA-256 of its bytes. */
+            sha256: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size: number;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description Every file. */
+        ArtifactList: {
+            /** @description The files, by name and version. */
+            items: components["schemas"]["ArtifactInfo"][];
+        };
+        /** @description A file of a job. */
+        ArtifactOfJob: {
+            /** @description Input of the procedure that it fills. */
+            input: string;
+            /** @description Its name. */
+            name: string;
+            /** @description SHA-256 of its bytes. */
+            sha256: string;
+            /**
+             * Format: int64
+             * @description Bytes.
+             */
+            size: number;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description A bench. */
+        Bench: {
+            /** @description Version of its agent. */
+            agent_version?: string | null;
+            /**
+             * Format: int64
+             * @description Version of its list of jobs that it has durably.
+             */
+            desired_version: number;
+            /** @description Its id. */
+            device: string;
+            /** @description ECUs that it serves; empty: any. */
+            ecus: string[];
+            /**
+             * Format: date-time
+             * @description When something was last heard from it, by the server's clock.
+             */
+            last_seen?: string | null;
+            /** @description Connected to the broker. */
+            online: boolean;
+            /** @description Its open jobs. */
+            open_jobs: components["schemas"]["JobSummary"][];
+            /** @description Its plant. */
+            plant: string;
+            /**
+             * Format: date-time
+             * @description Since when it is online or offline, by the server's clock.
+             */
+            presence_since?: string | null;
+            /** @description Its Ed25519 public key, base64url. */
+            public_key?: string | null;
+            /** @description Why it takes no new job at the moment. */
+            refusing_jobs?: string | null;
+            /**
+             * Format: uuid
+             * @description Its current process.
+             */
+            run_id?: string | null;
+            /** @description Its slot, one hexadecimal digit. */
+            slot: string;
+            /** @description Its spools. */
+            spool: components["schemas"]["BenchSpool"];
+            /** @description Station of the line. */
+            station?: string | null;
+            /** @description Ways to reach an ECU. */
+            transports: string[];
+            /** @description VIN of the vehicle that stands there. */
+            vin?: string | null;
+        };
+        /** @description A bench's ledger. */
+        BenchLedger: {
+            /** @description Its spools, oldest first. */
+            spools: components["schemas"]["SpoolLedger"][];
+        };
+        /** @description A page of benches. */
+        BenchPage: {
+            /** @description The benches, by id. */
+            items: components["schemas"]["Bench"][];
+            /** @description Give it as `cursor` for the next page; none on the last. */
+            next_cursor?: string | null;
+            /** @description Give it as `since` to the stream: nothing after this snapshot is missed. */
+            stream_cursor: string;
+        };
+        /** @description What a bench's spools hold that the server does not have yet. */
+        BenchSpool: {
+            /**
+             * Format: int64
+             * @description Events that the bench holds, by its last sync.
+             */
+            held_events: number;
+            /**
+             * Format: int64
+             * @description Events heard of and not stored yet.
+             */
+            outstanding: number;
+        };
+        /** @description A part of the server. */
+        Check: {
+            /** @description What is wrong, or how it stands. */
+            detail: string;
+            /** @description Its name. */
+            name: string;
+            /** @description It works. */
+            ok: boolean;
+        };
+        /** @description A message that could not be taken. */
+        DeadLetter: {
+            /** @description Its bytes, base64; at most the first 4096. */
+            bytes_base64: string;
+            /** @description Last level of its topic. */
+            channel: string;
+            /** @description Stable reason. */
+            code: string;
+            /** @description The bench named by its topic. */
+            device: string;
+            /**
+             * Format: int64
+             * @description Its number.
+             */
+            id: number;
+            /** @description For people. */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When it arrived.
+             */
+            received_at: string;
+            /**
+             * Format: int64
+             * @description Its position, where it said one.
+             */
+            seq?: number | null;
+            /**
+             * Format: int64
+             * @description Its size, bytes.
+             */
+            size: number;
+            /**
+             * Format: uuid
+             * @description Its spool, where it said one.
+             */
+            spool_id?: string | null;
+        };
+        /** @description Dead letters, newest first. */
+        DeadLetterPage: {
+            /** @description The letters. */
+            items: components["schemas"]["DeadLetter"][];
+            /** @description Give it as `cursor` for the next page; none on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description What is wrong at a place of a procedure. */
+        Diagnostic: {
+            /**
+             * Format: int64
+             * @description Column, from 1.
+             */
+            column: number;
+            /** @description What to do. */
+            help?: string | null;
+            /**
+             * Format: int64
+             * @description Line, from 1.
+             */
+            line: number;
+            /** @description What is wrong. */
+            message: string;
+            /** @description Where in the document. */
+            path: string;
+        };
+        /** @description A job. */
+        Job: {
+            /**
+             * Format: date-time
+             * @description When its acceptance was stored.
+             */
+            accepted_at?: string | null;
+            /** @description What a person may do now. */
+            allowed_actions: components["schemas"]["AllowedAction"][];
+            /** @description Its files. */
+            artifacts: components["schemas"]["ArtifactOfJob"][];
+            /**
+             * Format: int32
+             * @description Number of the last offer, from 1; 0 before the first.
+             */
+            attempt: number;
+            /**
+             * Format: date-time
+             * @description When it was recorded.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description Not offered after this.
+             */
+            deadline?: string | null;
+            /** @description For people. */
+            detail?: string | null;
+            /** @description The bench that has or had it. */
+            device?: string | null;
+            /** @description The ECU. */
+            ecu: string;
+            /**
+             * Format: int64
+             * @description Fencing number of the last offer.
+             */
+            fence: number;
+            /**
+             * Format: int64
+             * @description Events of attempts that were taken away: stored and shown, they move nothing.
+             */
+            fenced_events: number;
+            /**
+             * Format: date-time
+             * @description When its end was stored.
+             */
+            finished_at?: string | null;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description What kind of work. */
+            kind: components["schemas"]["JobKind"];
+            /**
+             * Format: date-time
+             * @description When it was last offered.
+             */
+            offered_at?: string | null;
+            /** @description Values of the procedure's parameters. */
+            parameters: {
+                [key: string]: string;
+            };
+            /** @description Queued, and no bench can take it at the moment: why. */
+            parked?: string | null;
+            /**
+             * Format: int32
+             * @description Higher goes first.
+             */
+            priority: number;
+            /** @description The procedure. */
+            procedure: components["schemas"]["ProcedureOfJob"];
+            /** @description Stable reason of the end. */
+            reason_code?: string | null;
+            /** @description The requester's id of the request. */
+            request_id?: string | null;
+            /** @description Who asked for it. */
+            requested_by: string;
+            /** @description Software versions read back at the end, by ECU. */
+            software: {
+                [key: string]: string;
+            };
+            /**
+             * Format: date-time
+             * @description When its start was stored.
+             */
+            started_at?: string | null;
+            /** @description Its state. */
+            state: components["schemas"]["JobState"];
+            /**
+             * Format: int32
+             * @description Steps that have ended.
+             */
+            steps_done: number;
+            /**
+             * Format: int32
+             * @description Number of steps.
+             */
+            steps_total?: number | null;
+            /** @description W3C trace context of the request. */
+            traceparent?: string | null;
+            verdict?: components["schemas"]["Verdict"] | null;
+            /** @description The vehicle. */
+            vin: string;
+        };
+        /**
+         * @description What a person may do to a job.
+         * @enum {string}
+         */
+        JobAction: "cancel" | "take_over" | "retry";
+        /**
+         * @description What kind of work a job is.
+         * @enum {string}
+         */
+        JobKind: "flash" | "calibrate" | "personalise_key" | "code" | "test" | "document" | "procedure";
+        /** @description A page of jobs. */
+        JobPage: {
+            /** @description The jobs, newest first. */
+            items: components["schemas"]["Job"][];
+            /** @description Give it as `cursor` for the next page; none on the last. */
+            next_cursor?: string | null;
+            /** @description Give it as `since` to the stream: nothing after this snapshot is missed. */
+            stream_cursor: string;
+        };
+        /**
+         * @description State of a job.
+         * @enum {string}
+         */
+        JobState: "queued" | "offered" | "withdrawing" | "accepted" | "running" | "finished" | "rejected" | "canceled" | "timed_out" | "superseded" | "taken_over";
+        /** @description A job in a few words. */
+        JobSummary: {
+            /** @description The ECU. */
+            ecu: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description What kind of work. */
+            kind: components["schemas"]["JobKind"];
+            /** @description Its state. */
+            state: components["schemas"]["JobState"];
+            /**
+             * Format: int32
+             * @description Steps that have ended.
+             */
+            steps_done: number;
+            /**
+             * Format: int32
+             * @description Number of steps.
+             */
+            steps_total?: number | null;
+            verdict?: components["schemas"]["Verdict"] | null;
+            /** @description The vehicle. */
+            vin: string;
+        };
+        /** @description The plant's ledger: announced = stored + rejected + holes + outstanding. */
+        LedgerTotals: {
+            /**
+             * Format: int64
+             * @description Heard of.
+             */
+            announced: number;
+            /**
+             * Format: int64
+             * @description Messages with other content than stored.
+             */
+            conflicts: number;
+            /**
+             * Format: int64
+             * @description Messages that could not be taken.
+             */
+            dead_letters: number;
+            /**
+             * Format: int64
+             * @description Messages settled before.
+             */
+            duplicates: number;
+            /**
+             * Format: int64
+             * @description Messages above the next position.
+             */
+            gaps: number;
+            /**
+             * Format: int64
+             * @description Stated as holes.
+             */
+            holes: number;
+            /**
+             * Format: int64
+             * @description Stored events that wait for the relay.
+             */
+            in_outbox: number;
+            /**
+             * Format: int64
+             * @description Heard of and not settled.
+             */
+            outstanding: number;
+            /**
+             * Format: int64
+             * @description Rejected.
+             */
+            rejected: number;
+            /**
+             * Format: int64
+             * @description Stored.
+             */
+            stored: number;
+            /**
+             * Format: int64
+             * @description Stored events whose meaning could not be stored.
+             */
+            unprojected: number;
+        };
+        /** @description Limits of a measurement, as applied. */
+        Limits: {
+            /** @description Equal to this text. */
+            equals?: string | null;
+            /**
+             * Format: double
+             * @description Greater than or equal.
+             */
+            ge?: number | null;
+            /**
+             * Format: double
+             * @description Greater than.
+             */
+            gt?: number | null;
+            /**
+             * Format: double
+             * @description Less than or equal.
+             */
+            le?: number | null;
+            /**
+             * Format: double
+             * @description Less than.
+             */
+            lt?: number | null;
+        };
+        /** @description Where a running job stands. Never stored. */
+        Live: {
+            /**
+             * Format: int32
+             * @description Which attempt.
+             */
+            attempt: number;
+            /**
+             * Format: int64
+             * @description Bytes transferred in this step.
+             */
+            bytes_done: number;
+            /**
+             * Format: int64
+             * @description Bytes to transfer in this step.
+             */
+            bytes_total: number;
+            /** @description The bench. */
+            device: string;
+            /**
+             * Format: uuid
+             * @description The job.
+             */
+            job_id: string;
+            /** @description Id of the step that runs. */
+            step: string;
+            /**
+             * Format: int32
+             * @description Its place, from 0.
+             */
+            step_index: number;
+            /**
+             * Format: int32
+             * @description Number of steps.
+             */
+            steps_total: number;
+            /**
+             * Format: date-time
+             * @description The bench's clock.
+             */
+            time: string;
+        };
+        /** @description A measured value: number or text. */
+        MeasuredValue: number | string;
+        /** @description A measurement. */
+        Measurement: {
+            /** @description The limits. */
+            limits?: components["schemas"]["Limits"];
+            /** @description Within the limits, but close to one. */
+            marginal?: boolean;
+            /** @description Its name. */
+            name: string;
+            /** @description Within the limits or not. */
+            outcome: components["schemas"]["Outcome"];
+            /** @description Bytes as the ECU sent them, hexadecimal. */
+            raw: string;
+            /** @description Its unit. */
+            unit?: string | null;
+            /** @description The decoded value. */
+            value: components["schemas"]["MeasuredValue"];
+        };
+        /** @description A request for a job. */
+        NewJob: {
+            /** @description One file for each input of the procedure. */
+            artifacts?: components["schemas"]["ArtifactChoice"][];
+            /**
+             * Format: date-time
+             * @description Not offered after this.
+             */
+            deadline?: string | null;
+            /** @description Only this bench may do it. */
+            device?: string | null;
+            /** @description Name of the ECU. */
+            ecu: string;
+            /** @description What kind of work. */
+            kind: components["schemas"]["JobKind"];
+            /** @description Values of the procedure's parameters. */
+            parameters?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int32
+             * @description Higher goes first; 0 when not given.
+             */
+            priority?: number | null;
+            /** @description The procedure. */
+            procedure: components["schemas"]["ProcedureChoice"];
+            /** @description The requester's id of this request: the same one again is the same job. Also as header `Idempotency-Key`. */
+            request_id?: string | null;
+            /**
+             * Format: int32
+             * @description Seconds from the offer's arrival at the bench to its first step; 1 hour when not given.
+             */
+            start_within_s?: number | null;
+            /** @description The vehicle: 17 characters. */
+            vin: string;
+        };
+        /** @description A stretch of the outbox. */
+        OutboxPage: {
+            /** @description The rows, oldest first. */
+            items: components["schemas"]["OutboxRow"][];
+            /**
+             * Format: int64
+             * @description Give it as `after` for the next ones.
+             */
+            next_after: number;
+        };
+        /** @description An event that waits for the relay. */
+        OutboxRow: {
+            /** @description Its bench. */
+            device: string;
+            /** @description The same as JSON, for reading. */
+            event?: Record<string, never> | null;
+            /** @description Its bytes as they came, base64. */
+            event_base64: string;
+            /**
+             * Format: uuid
+             * @description Its event.
+             */
+            event_id: string;
+            /**
+             * Format: int64
+             * @description Its place.
+             */
+            seq: number;
+            /**
+             * Format: uuid
+             * @description Its spool.
+             */
+            spool_id: string;
+            /**
+             * Format: int64
+             * @description Its position there.
+             */
+            spool_seq: number;
+            /** @description Topic that it goes to. */
+            topic: string;
+        };
+        /**
+         * @description How a step or a measurement ended.
+         * @enum {string}
+         */
+        Outcome: "passed" | "failed" | "error" | "skipped";
+        /** @description A problem (RFC 9457). `code` is stable, the rest is for people. */
+        Problem: {
+            /** @description Stable name of the kind of problem. */
+            code: string;
+            /** @description What was wrong with this request and what to do. */
+            detail: string;
+            /** @description What is wrong with a procedure, by place. */
+            diagnostics?: components["schemas"]["Diagnostic"][];
+            /**
+             * Format: int32
+             * @description HTTP status.
+             */
+            status: number;
+            /** @description The kind of problem. */
+            title: string;
+            /** @description `urn:vds:problem:` and the code. */
+            type: string;
+        };
+        /** @description A procedure by name. */
+        ProcedureChoice: {
+            /** @description Its id. */
+            id: string;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description A procedure on the server. */
+        ProcedureInfo: {
+            /**
+             * Format: date-time
+             * @description When it was put there.
+             */
+            created_at: string;
+            /** @description Its id. */
+            id: string;
+            /** @description SHA-256 of its bytes. */
+            sha256: string;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description Every procedure. */
+        ProcedureList: {
+            /** @description The procedures, by id and version. */
+            items: components["schemas"]["ProcedureInfo"][];
+        };
+        /** @description A procedure of a job. */
+        ProcedureOfJob: {
+            /** @description Its id. */
+            id: string;
+            /** @description SHA-256 of its bytes. */
+            sha256: string;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description Readiness. */
+        Readiness: {
+            /** @description The parts. */
+            checks: components["schemas"]["Check"][];
+            /** @description Every part works. */
+            ready: boolean;
+        };
+        /** @description Why a person does something to a job. */
+        Reason: {
+            /** @description For people, 1 to 500 characters. */
+            reason: string;
+        };
+        /** @description The signed record of an attempt. */
+        Record: {
+            /** @description JWS, compact serialisation. */
+            jws: string;
+            /** @description The key, base64url. */
+            public_key?: string | null;
+            /** @description Its signature is that of the bench's registered key. */
+            verified: boolean;
+        };
+        /** @description An attempt of a job with its steps. */
+        Run: {
+            /**
+             * Format: int32
+             * @description Which attempt.
+             */
+            attempt: number;
+            /** @description The job. */
+            job: components["schemas"]["Job"];
+            live?: components["schemas"]["Live"] | null;
+            record?: components["schemas"]["Record"] | null;
+            /** @description Its steps so far. */
+            steps: components["schemas"]["Step"][];
+        };
+        /** @description The key. */
+        SecurityAccessKey: {
+            /** @description The key, hexadecimal. */
+            key: string;
+        };
+        /** @description A bench asks for the key of a security access (ISO 14229-1, 0x27). */
+        SecurityAccessRequest: {
+            /** @description Name of the ECU. */
+            ecu: string;
+            /**
+             * Format: uuid
+             * @description The job that needs it.
+             */
+            job_id: string;
+            /**
+             * Format: int32
+             * @description Security level: the odd sub-function of the seed request.
+             */
+            level: number;
+            /** @description The seed, hexadecimal. */
+            seed: string;
+            /** @description The vehicle. */
+            vin: string;
+        };
+        /** @description A row of a bench's ledger. */
+        SpoolLedger: {
+            /**
+             * Format: int64
+             * @description Highest position heard of.
+             */
+            announced: number;
+            /**
+             * Format: int64
+             * @description Messages with other content than stored.
+             */
+            conflicts: number;
+            /**
+             * Format: int64
+             * @description Messages settled before.
+             */
+            duplicates: number;
+            /**
+             * Format: int64
+             * @description Messages above the next position.
+             */
+            gaps: number;
+            /**
+             * Format: int64
+             * @description Stated as holes.
+             */
+            holes: number;
+            /**
+             * Format: int64
+             * @description Stored events that wait for the relay.
+             */
+            in_outbox: number;
+            /**
+             * Format: int64
+             * @description Heard of and not settled.
+             */
+            outstanding: number;
+            /**
+             * Format: int64
+             * @description Rejected.
+             */
+            rejected: number;
+            /**
+             * Format: uuid
+             * @description The spool.
+             */
+            spool_id: string;
+            /**
+             * Format: int64
+             * @description Stored.
+             */
+            stored: number;
+            /**
+             * Format: int64
+             * @description Every position up to this one is settled.
+             */
+            through: number;
+        };
+        /** @description State of the server. */
+        Status: {
+            /**
+             * Format: int64
+             * @description Benches that are offline.
+             */
+            benches_offline: number;
+            /**
+             * Format: int64
+             * @description Benches that are online.
+             */
+            benches_online: number;
+            /** @description Its parts. */
+            checks: components["schemas"]["Check"][];
+            /** @description Jobs that are open, by state. */
+            jobs: {
+                [key: string]: number;
+            };
+            /** @description The plant. */
+            plant: string;
+            /** @description Whether it can do its work. */
+            ready: boolean;
+            /**
+             * Format: uuid
+             * @description The life of its database.
+             */
+            store_generation: string;
+            /**
+             * Format: date-time
+             * @description The server's clock.
+             */
+            time: string;
+            /** @description Version of the server. */
+            version: string;
+        };
+        /** @description A step that has ended. */
+        Step: {
+            /** @description For people. */
+            detail?: string | null;
+            /**
+             * Format: int64
+             * @description Milliseconds by the bench's monotonic clock.
+             */
+            duration_ms: number;
+            /**
+             * Format: date-time
+             * @description End by the bench's clock.
+             */
+            finished_at: string;
+            /**
+             * Format: int32
+             * @description Place in the plan, from 0.
+             */
+            index: number;
+            /** @description What was measured. */
+            measurements: components["schemas"]["Measurement"][];
+            /** @description What it does, for people. */
+            name: string;
+            /**
+             * Format: int32
+             * @description Last negative response code.
+             */
+            nrc?: number | null;
+            /** @description How it ended. */
+            outcome: components["schemas"]["Outcome"];
+            /**
+             * Format: int32
+             * @description How often it was tried again.
+             */
+            retries: number;
+            /**
+             * Format: date-time
+             * @description Start by the bench's clock.
+             */
+            started_at: string;
+            /** @description Its id. */
+            step: string;
+        };
+        /**
+         * @description Verdict of an attempt.
+         * @enum {string}
+         */
+        Verdict: "passed" | "failed" | "error" | "aborted" | "in_doubt";
+    };
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
+}
+export type $defs = Record<string, never>;
+export interface operations {
+    list_alarms: {
+        parameters: {
+            query?: {
+                /** @description Most items, 1 to 1000; 100 when not given. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Last raised first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmPage"];
+                };
+            };
+            /** @description The query can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_artifacts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By name and version */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactList"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_artifact: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description One range of bytes */
+                Range?: string | null;
+            };
+            path: {
+                /** @description Its name */
+                name: string;
+                /** @description Its version */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its bytes; the ETag is its SHA-256 */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description A part of it */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": number[];
+                };
+            };
+            /** @description The caller has it */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description A name is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The range lies outside of it */
+            416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Store or disk can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_artifact: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+                /** @description Its version */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": number[];
+            };
+        };
+        responses: {
+            /** @description It was there already */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactInfo"];
+                };
+            };
+            /** @description It is there */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ArtifactInfo"];
+                };
+            };
+            /** @description A name is not one, or the body was cut */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The version has other bytes */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The file is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Store or disk can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_benches: {
+        parameters: {
+            query?: {
+                /** @description Only these. */
+                state?: "online" | "offline";
+                /** @description Name, station or VIN contains this text. */
+                q?: string;
+                /** @description Most items, 1 to 1000; 100 when not given. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BenchPage"];
+                };
+            };
+            /** @description The query can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_bench: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The bench */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bench"];
+                };
+            };
+            /** @description The id is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_bench_ledger: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its spools */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BenchLedger"];
+                };
+            };
+            /** @description The id is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_dead_letters: {
+        parameters: {
+            query?: {
+                /** @description Most items, 1 to 1000; 100 when not given. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetterPage"];
+                };
+            };
+            /** @description The query can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_jobs: {
+        parameters: {
+            query?: {
+                /** @description Only in these states, separated by commas. */
+                state?: string;
+                /** @description Only of this vehicle. */
+                vin?: string;
+                /** @description Only offered to or meant for this bench. */
+                device?: string;
+                /** @description Most items, 1 to 1000; 100 when not given. */
+                limit?: number;
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPage"];
+                };
+            };
+            /** @description The query can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_job: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Stands for `request_id` */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewJob"];
+            };
+        };
+        responses: {
+            /** @description It was recorded before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description It was recorded */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The request can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request id belongs to another request */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON by its type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request asks for something that is not there */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The job */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The id is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description It is canceled, or being withdrawn */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The request can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its state does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON by its type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body has another shape */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_run: {
+        parameters: {
+            query?: {
+                /** @description The attempt, from 1; the last one when not given. */
+                attempt?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The attempt */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description The id is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Job or attempt are not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    take_over_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description It is taken over */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The request can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its state does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON by its type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body has another shape */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_ledger: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description announced = stored + rejected + holes + outstanding */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LedgerTotals"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_outbox: {
+        parameters: {
+            query?: {
+                /** @description Rows after this one; from the beginning when not given. */
+                after?: number;
+                /** @description Most items, 1 to 1000; 100 when not given. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Oldest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OutboxPage"];
+                };
+            };
+            /** @description The query can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_procedures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description By id and version */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProcedureList"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_procedure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Its version */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its bytes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/yaml": string;
+                };
+            };
+            /** @description A name is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    put_procedure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                id: string;
+                /** @description Its version */
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "text/yaml": string;
+            };
+        };
+        responses: {
+            /** @description It was there already */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProcedureInfo"];
+                };
+            };
+            /** @description It is there */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProcedureInfo"];
+                };
+            };
+            /** @description A name is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The version has other bytes */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not compile: see `diagnostics` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    security_access: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SecurityAccessRequest"];
+            };
+        };
+        responses: {
+            /** @description The key */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SecurityAccessKey"];
+                };
+            };
+            /** @description The request can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no secret for that ECU */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The job is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The job is not being done for that vehicle and ECU */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON by its type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body has another shape */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    status: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The summary */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Status"];
+                };
+            };
+            /** @description The store can't be read */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    stream: {
+        parameters: {
+            query?: {
+                /** @description A cursor: `stream_cursor` of a snapshot, or the id of the last event. From now on when not given. */
+                since?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The events, each with its cursor as id */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The cursor is not one */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too many readers */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    healthz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It runs */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description OpenMetrics text */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/openmetrics-text": string;
+                };
+            };
+            /** @description The store can't be read */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    readyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every part works */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+            /** @description A part does not work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Readiness"];
+                };
+            };
+        };
+    };
 }

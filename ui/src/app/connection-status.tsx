@@ -30,22 +30,22 @@ export function ConnectionStatus() {
   const { phase, lastTrafficAt } = useConnection();
   const now = useNow(Date.now);
   const age = lastTrafficAt === null ? null : Math.max(0, now - lastTrafficAt);
-  // Between two heartbeats a growing number would only be noise.
-  const text =
-    age === null
-      ? i18n._("no data yet")
-      : age < STALE_AFTER_MS
-        ? i18n._("data current")
-        : i18n._("data {age} old", { age: ageText(age) });
   return (
     <div className="connection" data-phase={phase}>
       <span role="status" className="connection-phase">
         <Mark shape={SHAPE[phase]} />
         {phaseText(phase)}
       </span>
-      <span className="connection-age">{text}</span>
+      <span className="connection-age">{ageOfData(phase, age)}</span>
     </div>
   );
+}
+
+function ageOfData(phase: Phase, age: number | null): string {
+  if (age === null) return i18n._("no data yet");
+  // Between two heartbeats a growing number would only be noise.
+  if (phase === "live") return i18n._("data current");
+  return i18n._("data {age} old", { age: ageText(Math.max(age, STALE_AFTER_MS)) });
 }
 
 /** Plant time with its zone, by the server's clock. */

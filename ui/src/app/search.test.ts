@@ -8,7 +8,7 @@ describe("filters in the address", () => {
     [benchSearch, "?q=123"],
     [benchSearch, ""],
     [jobSearch, "?state=taken_over&vin=WVWZZZ1KZAW000123&device=bench-a"],
-    [jobSearch, "?vin=000123"],
+    [jobSearch, "?vin=WVWZZZ1KZAW000123"],
     [runSearch, "?attempt=2"],
   ] as const)("%o keeps %s as it is", (read, address) => {
     expect(stringifySearch({ ...read(parseSearch(address)) })).toBe(address);
@@ -21,8 +21,11 @@ describe("filters in the address", () => {
       expect(runSearch({ attempt })).toEqual({});
   });
 
-  test("a VIN is compared in capitals and never longer than a filter may be", () => {
-    expect(jobSearch({ vin: "wvwzzz1k" }).vin).toBe("WVWZZZ1K");
-    expect(jobSearch({ vin: "x".repeat(10_000) }).vin?.length).toBe(64);
+  test("a VIN is whole and in capitals, a bench an id, and anything else no filter", () => {
+    expect(jobSearch({ vin: " wvwzzz1kzaw000123 " }).vin).toBe("WVWZZZ1KZAW000123");
+    for (const vin of ["000123", "WVWZZZ1KZAW00012I", "x".repeat(10_000), "<svg>"])
+      expect(jobSearch({ vin })).toEqual({});
+    expect(jobSearch({ device: "bench-a" }).device).toBe("bench-a");
+    for (const device of ["a b", "../x", "ä", "x".repeat(65)]) expect(jobSearch({ device })).toEqual({});
   });
 });

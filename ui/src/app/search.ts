@@ -17,8 +17,24 @@ export function stringifySearch(search: Record<string, unknown>): string {
 /** Longest filter text that is taken over from an address. */
 const LONGEST = 64;
 
+function text(value: unknown): string {
+  return typeof value === "string" ? value : "";
+}
+
 function words(value: unknown): string | undefined {
-  return typeof value === "string" && value.trim() !== "" ? value.trim().slice(0, LONGEST) : undefined;
+  return text(value).trim().slice(0, LONGEST) || undefined;
+}
+
+/** ISO 3779: 17 characters, none of them I, O or Q. The server finds jobs by the whole VIN. */
+export function wholeVin(typed: string): string | undefined {
+  const vin = typed.trim().toUpperCase();
+  return /^[A-HJ-NPR-Z0-9]{17}$/.test(vin) ? vin : undefined;
+}
+
+/** The id of a bench, or undefined for what can't be one. */
+export function deviceId(typed: string): string | undefined {
+  const id = typed.trim();
+  return /^[A-Za-z0-9_-]{1,64}$/.test(id) ? id : undefined;
 }
 
 /** Drops the keys that have no value, so that an address holds only what filters. */
@@ -47,7 +63,11 @@ export interface JobSearch {
 export function jobSearch(search: Record<string, unknown>): JobSearch {
   const state = search["state"];
   const known = JOB_STATES.find((candidate) => candidate === state);
-  return set({ state: known, vin: words(search["vin"])?.toUpperCase(), device: words(search["device"]) });
+  return set({
+    state: known,
+    vin: wholeVin(text(search["vin"])),
+    device: deviceId(text(search["device"])),
+  });
 }
 
 export interface RunSearch {

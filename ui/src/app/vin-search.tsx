@@ -3,12 +3,13 @@ import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 import { Input, SearchField } from "react-aria-components";
 import { usePreferences } from "./preferences";
+import { wholeVin } from "./search";
 
 function typing(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]");
 }
 
-/** Finds a vehicle's jobs from anywhere. A barcode scanner types and ends with Enter. */
+/** Finds a vehicle from anywhere: its jobs by the whole VIN, its bench by a part of it. A barcode scanner types and ends with Enter. */
 export function VinSearch() {
   const [text, setText] = useState("");
   const input = useRef<HTMLInputElement>(null);
@@ -32,9 +33,12 @@ export function VinSearch() {
       value={text}
       onChange={setText}
       onSubmit={(value) => {
-        const vin = value.trim().toUpperCase();
-        if (vin === "") return;
-        void navigate({ to: "/jobs", search: { vin } });
+        const text = value.trim().toUpperCase();
+        if (text === "") return;
+        const vin = wholeVin(text);
+        // A part of a VIN is looked for among the vehicles that stand at a bench.
+        if (vin === undefined) void navigate({ to: "/benches", search: { q: text } });
+        else void navigate({ to: "/jobs", search: { vin } });
         setText("");
       }}
     >

@@ -102,6 +102,21 @@ describe("the live connection", () => {
     live.stop();
   });
 
+  test("a cut between hello and what was missed asks from the old place again", async () => {
+    const first = source();
+    const second = source();
+    const { live, opened } = connection([() => first.response, () => second.response]);
+    live.start();
+    await first.send("event: hello\nid: e1-4\ndata: {}\n\n");
+    await first.end();
+    await vi.advanceTimersByTimeAsync(600);
+    await second.send("event: hello\nid: e1-90\ndata: {}\n\n");
+    await second.end();
+    await vi.advanceTimersByTimeAsync(600);
+    expect(opened).toEqual([null, "e1-4", "e1-4"]);
+    live.stop();
+  });
+
   test("a page of a proxy with status 200 is no stream", async () => {
     const login = () => new Response("<form>", { headers: { "content-type": "text/html" } });
     const { live } = connection([login, login, login, login, login, login, login, login]);

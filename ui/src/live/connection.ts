@@ -126,7 +126,9 @@ export class LiveConnection {
     const passOn: StreamEvent[] = [];
     for (const event of events) {
       const first = this.#cursor === null && event.id !== null;
-      if (event.id !== null) this.#cursor = event.id;
+      // `hello` names the present. To a page that asked for what it missed this comes later, so a cut in
+      // between has to ask from the old place again.
+      if (event.id !== null && (first || event.event !== "hello")) this.#cursor = event.id;
       if (first) this.#options.onFirst();
       if (event.event === "reset") {
         this.#cursor = event.id;

@@ -38,58 +38,64 @@ export function BenchScreen() {
         </h1>
         <p className="screen-sum">{bench.data === undefined ? "" : <BenchHead bench={bench.data} />}</p>
       </header>
-      <div className="columns">
-        <div className="column">
-          <Panel title={i18n._("Now")}>
-            <Fetched query={bench} rows={3}>
-              {(data) => <Now bench={data} />}
-            </Fetched>
-          </Panel>
-          <Panel
-            title={i18n._("Delivery")}
-            aside={i18n._("announced = stored + rejected + holes + outstanding")}
-          >
-            <Fetched query={bench} rows={1}>
-              {(data) => (
-                <div className="figures">
-                  <Figure value={data.spool.held_events} name={i18n._("events held by the bench")} />
-                  <Figure
-                    value={data.spool.outstanding}
-                    name={i18n._("not yet stored here")}
-                    warning={!data.online && data.spool.outstanding > 0}
-                  />
-                </div>
+      {bench.data === undefined && bench.isError ? (
+        <div className="panel">
+          <Failure error={bench.error} retry={() => void bench.refetch()} />
+        </div>
+      ) : (
+        <div className="columns">
+          <div className="column">
+            <Panel title={i18n._("Now")}>
+              <Fetched query={bench} rows={3}>
+                {(data) => <Now bench={data} />}
+              </Fetched>
+            </Panel>
+            <Panel
+              title={i18n._("Delivery")}
+              aside={i18n._("announced = stored + rejected + holes + outstanding")}
+            >
+              <Fetched query={bench} rows={1}>
+                {(data) => (
+                  <div className="figures">
+                    <Figure value={data.spool.held_events} name={i18n._("events held by the bench")} />
+                    <Figure
+                      value={data.spool.outstanding}
+                      name={i18n._("not yet stored here")}
+                      warning={!data.online && data.spool.outstanding > 0}
+                    />
+                  </div>
+                )}
+              </Fetched>
+              <Fetched query={ledger} rows={3}>
+                {(data) => <Ledger ledger={data} />}
+              </Fetched>
+            </Panel>
+            <Panel
+              title={i18n._("Jobs of this bench")}
+              aside={
+                <Link to="/jobs" search={{ device }}>
+                  {i18n._("All its jobs")}
+                </Link>
+              }
+            >
+              {rows !== undefined ? (
+                <BenchJobs jobs={rows.slice(0, SHOWN_JOBS)} />
+              ) : jobs.isError ? (
+                <Failure error={jobs.error} retry={() => void jobs.refetch()} />
+              ) : (
+                <Skeleton rows={5} />
               )}
-            </Fetched>
-            <Fetched query={ledger} rows={3}>
-              {(data) => <Ledger ledger={data} />}
-            </Fetched>
-          </Panel>
-          <Panel
-            title={i18n._("Jobs of this bench")}
-            aside={
-              <Link to="/jobs" search={{ device }}>
-                {i18n._("All its jobs")}
-              </Link>
-            }
-          >
-            {rows !== undefined ? (
-              <BenchJobs jobs={rows.slice(0, SHOWN_JOBS)} />
-            ) : jobs.isError ? (
-              <Failure error={jobs.error} retry={() => void jobs.refetch()} />
-            ) : (
-              <Skeleton rows={5} />
-            )}
-          </Panel>
+            </Panel>
+          </div>
+          <div className="column">
+            <Panel title={i18n._("Bench")}>
+              <Fetched query={bench} rows={8}>
+                {(data) => <Equipment bench={data} />}
+              </Fetched>
+            </Panel>
+          </div>
         </div>
-        <div className="column">
-          <Panel title={i18n._("Bench")}>
-            <Fetched query={bench} rows={8}>
-              {(data) => <Equipment bench={data} />}
-            </Fetched>
-          </Panel>
-        </div>
-      </div>
+      )}
     </div>
   );
 }

@@ -62,13 +62,13 @@ function columns(): Column<Bench>[] {
     {
       id: "vin",
       header: i18n._("Vehicle"),
-      width: "11.5rem",
+      width: "10.5rem",
       cell: (bench) => <bdi className="mono">{bench.vin ?? "–"}</bdi>,
     },
     {
       id: "now",
       header: i18n._("Now"),
-      width: "minmax(26rem, 4fr)",
+      width: "minmax(28rem, 4fr)",
       cell: (bench) => <CurrentJob bench={bench} />,
     },
     {

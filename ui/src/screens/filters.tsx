@@ -8,12 +8,16 @@ export function TextFilter({
   label,
   value,
   onChange,
-  placeholder,
+  read = (text) => text,
+  hint,
 }: {
   label: string;
   value: string;
   onChange: (value: string) => void;
-  placeholder?: string;
+  /** The filter that a text stands for; undefined where it is none (yet). Nothing typed is no filter. */
+  read?: (text: string) => string | undefined;
+  /** What a filter looks like, said when the text is none. */
+  hint?: string;
 }) {
   const id = useId();
   const [text, setText] = useState(value);
@@ -23,11 +27,12 @@ export function TextFilter({
     setSeen(value);
     setText(value);
   }
+  const wanted = text.trim() === "" ? "" : read(text.trim());
   useEffect(() => {
-    if (text.trim() === value) return;
-    const timer = setTimeout(() => onChange(text.trim()), SETTLE_MS);
+    if (wanted === undefined || wanted === value) return;
+    const timer = setTimeout(() => onChange(wanted), SETTLE_MS);
     return () => clearTimeout(timer);
-  }, [text, value, onChange]);
+  }, [wanted, value, onChange]);
   return (
     <div className="filter">
       <label htmlFor={id}>{label}</label>
@@ -35,12 +40,15 @@ export function TextFilter({
         id={id}
         type="search"
         value={text}
-        placeholder={placeholder}
+        aria-describedby={`${id}-hint`}
         spellCheck={false}
         autoComplete="off"
         maxLength={64}
         onChange={(event) => setText(event.target.value)}
       />
+      <span id={`${id}-hint`} className="filter-hint">
+        {wanted === undefined ? hint : ""}
+      </span>
     </div>
   );
 }

@@ -5,7 +5,7 @@ import { useCallback, useMemo } from "react";
 import { jobsQuery } from "../api/queries";
 import type { Job } from "../api/types";
 import { durationText, numberText, timeOf } from "../app/format";
-import type { JobSearch } from "../app/search";
+import { deviceId, type JobSearch, wholeVin } from "../app/search";
 import { serverNow } from "../app/server-time";
 import { useLanguage } from "../app/use-language";
 import { JOB_STATES, kindWord, stateWord } from "../app/words";
@@ -50,13 +50,13 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
     {
       id: "state",
       header: i18n._("State"),
-      width: "8.5rem",
+      width: "10.5rem",
       cell: (job) => <JobBadge state={job.state} verdict={job.verdict} />,
     },
     {
       id: "kind",
       header: i18n._("Job"),
-      width: "minmax(9rem, 1fr)",
+      width: "minmax(8rem, 1fr)",
       cell: (job) => (
         <Link to="/jobs/$id" params={{ id: job.id }} tabIndex={-1} className="strong">
           {kindWord(job.kind)} <bdi>{job.ecu}</bdi>
@@ -66,13 +66,13 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
     {
       id: "vin",
       header: i18n._("Vehicle"),
-      width: "11.5rem",
+      width: "10.5rem",
       cell: (job) => <bdi className="mono">{job.vin}</bdi>,
     },
     {
       id: "procedure",
       header: i18n._("Procedure"),
-      width: "minmax(9rem, 1.4fr)",
+      width: "minmax(9.5rem, 1.4fr)",
       cell: (job) => (
         <span title={`${job.procedure.id} ${job.procedure.version}`}>
           <bdi>{job.procedure.id}</bdi> <bdi className="quiet">{job.procedure.version}</bdi>
@@ -97,27 +97,27 @@ export function jobColumns(withBench: boolean): Column<Job>[] {
     {
       id: "progress",
       header: i18n._("Progress"),
-      width: "minmax(13rem, 2fr)",
+      width: "minmax(12rem, 2fr)",
       cell: (job) => <JobProgress job={job} />,
     },
     {
       id: "attempt",
       header: i18n._("Attempt"),
-      width: "5.5rem",
+      width: "4.5rem",
       end: true,
       cell: (job) => <span className="num">{job.attempt}</span>,
     },
     {
       id: "created",
       header: i18n._("Created"),
-      width: "9rem",
+      width: "8.5rem",
       end: true,
       cell: (job) => <Time at={job.created_at} />,
     },
     {
       id: "took",
       header: i18n._("Took"),
-      width: "6rem",
+      width: "5.5rem",
       end: true,
       cell: (job) => <JobDuration job={job} />,
     },
@@ -157,7 +157,7 @@ export function JobsScreen() {
       }),
     [navigate],
   );
-  const setVin = useCallback((value: string) => change("vin", value.toUpperCase()), [change]);
+  const setVin = useCallback((value: string) => change("vin", value), [change]);
   const setDevice = useCallback((value: string) => change("device", value), [change]);
   return (
     <div className="screen screen-list">
@@ -186,8 +186,20 @@ export function JobsScreen() {
             ]}
             onChange={(state) => change("state", state)}
           />
-          <TextFilter label={i18n._("VIN")} value={search.vin ?? ""} onChange={setVin} />
-          <TextFilter label={i18n._("Bench")} value={search.device ?? ""} onChange={setDevice} />
+          <TextFilter
+            label={i18n._("VIN")}
+            value={search.vin ?? ""}
+            onChange={setVin}
+            read={wholeVin}
+            hint={i18n._("17 characters")}
+          />
+          <TextFilter
+            label={i18n._("Bench")}
+            value={search.device ?? ""}
+            onChange={setDevice}
+            read={deviceId}
+            hint={i18n._("the bench's id")}
+          />
         </div>
       </header>
       {query.data === undefined ? (

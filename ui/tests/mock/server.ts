@@ -113,7 +113,7 @@ export class MockServer {
         const items = world.jobs.filter(
           (job) =>
             (query.get("state") ?? job.state) === job.state &&
-            job.vin.includes(query.get("vin") ?? "") &&
+            (query.get("vin") ?? job.vin) === job.vin &&
             (query.get("device") ?? job.device) === job.device,
         );
         return { items, next_cursor: null, stream_cursor: `e1-${this.#seq}` };
