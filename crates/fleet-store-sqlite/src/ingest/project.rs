@@ -369,7 +369,7 @@ async fn write_attempt(
     sqlx::query(
         "INSERT INTO attempts (job, attempt, fence, device, accepted_at, started_at, finished_at, verdict,
              reason_code, detail, steps_total, software, record, fenced)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?12, '{}'), ?, ?)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(?12, '{}'), ?13, ?14)
          ON CONFLICT (job, attempt, fence) DO UPDATE SET
              accepted_at = coalesce(excluded.accepted_at, accepted_at),
              started_at = coalesce(excluded.started_at, started_at),
