@@ -203,6 +203,7 @@ impl Sender {
             self.disconnected(connection.number);
             return Due::Reconnect(connection.number);
         }
+        self.not_before = self.not_before.filter(|at| *at > now);
         if self.resend_at.is_some_and(|at| now >= at) {
             self.start_over();
             self.lengthen_wait();

@@ -330,11 +330,14 @@ impl<D: Disk> Uplink<D> {
             // The server can't settle by itself what the sync had no room to name.
             lower.extend(self.spools.former().iter().map(|former| (former.spool, 0)));
         }
-        if changed || !lower.is_empty() {
-            if let Err(error) = self.spools.lower(answer.store_generation, &lower) {
-                effects.push(disk_alarm(&error));
-            }
+        // Before the first contact nothing was sent to another life of the database.
+        if !lower.is_empty() || (changed && from.is_some()) {
             self.sender.start_over();
+        }
+        if (changed || !lower.is_empty())
+            && let Err(error) = self.spools.lower(answer.store_generation, &lower)
+        {
+            effects.push(disk_alarm(&error));
         }
         if changed {
             effects.push(LinkEffect::GenerationChanged {
