@@ -5,8 +5,8 @@
 //! sessions -> `broker`.
 
 mod app;
-mod artifacts;
-mod broker;
+pub mod artifacts;
+pub mod broker;
 pub mod cli;
 pub mod config;
 mod dispatch;
@@ -14,10 +14,10 @@ pub mod endpoints;
 mod failpoints;
 mod http;
 mod ingest;
-mod lock;
+pub mod lock;
 mod metrics;
-mod signer;
+pub mod signer;
 mod stream;
 
 pub use app::{App, StartError};
-pub use http::{openapi, openapi_text};
+pub use http::{openapi, openapi_text, types};

@@ -13,57 +13,57 @@ use prometheus_client::registry::Registry;
 
 /// One label `outcome`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct OutcomeLabel {
+pub(crate) struct OutcomeLabel {
     /// What became of it.
-    pub outcome: &'static str,
+    pub(crate) outcome: &'static str,
 }
 
 /// One label `state`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct StateLabel {
+pub(crate) struct StateLabel {
     /// The state.
-    pub state: String,
+    pub(crate) state: String,
 }
 
 /// One label `channel`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct ChannelLabel {
+pub(crate) struct ChannelLabel {
     /// Last level of the topic.
-    pub channel: &'static str,
+    pub(crate) channel: &'static str,
 }
 
 /// Every metric of the server.
 #[derive(Clone)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Arc<Registry>,
     /// `vds_ingest_events_total{outcome}`
-    pub events: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
+    pub(crate) events: Family<OutcomeLabel, Counter<u64, AtomicU64>>,
     /// `vds_ingest_batch_seconds`
-    pub batch_seconds: Histogram,
+    pub(crate) batch_seconds: Histogram,
     /// `vds_ingest_batch_retries_total`
-    pub batch_retries: Counter<u64, AtomicU64>,
+    pub(crate) batch_retries: Counter<u64, AtomicU64>,
     /// `vds_ingest_undecodable_total{channel}`
-    pub undecodable: Family<ChannelLabel, Counter<u64, AtomicU64>>,
+    pub(crate) undecodable: Family<ChannelLabel, Counter<u64, AtomicU64>>,
     /// `vds_dead_letters_total`
-    pub dead_letters: Counter<u64, AtomicU64>,
+    pub(crate) dead_letters: Counter<u64, AtomicU64>,
     /// `vds_receipts_total`
-    pub receipts: Counter<u64, AtomicU64>,
+    pub(crate) receipts: Counter<u64, AtomicU64>,
     /// `vds_lists_published_total`
-    pub lists: Counter<u64, AtomicU64>,
+    pub(crate) lists: Counter<u64, AtomicU64>,
     /// `vds_stream_readers`
-    pub stream_readers: Gauge<i64, AtomicI64>,
+    pub(crate) stream_readers: Gauge<i64, AtomicI64>,
     /// `vds_stream_resets_total`
-    pub stream_resets: Counter<u64, AtomicU64>,
+    pub(crate) stream_resets: Counter<u64, AtomicU64>,
     /// `vds_slots_owned`
-    pub slots_owned: Gauge<i64, AtomicI64>,
+    pub(crate) slots_owned: Gauge<i64, AtomicI64>,
     /// `vds_ledger_outstanding`
-    pub ledger_outstanding: Gauge<i64, AtomicI64>,
+    pub(crate) ledger_outstanding: Gauge<i64, AtomicI64>,
     /// `vds_outbox_waiting`
-    pub outbox_waiting: Gauge<i64, AtomicI64>,
+    pub(crate) outbox_waiting: Gauge<i64, AtomicI64>,
     /// `vds_jobs{state}`
-    pub jobs: Family<StateLabel, Gauge<i64, AtomicI64>>,
+    pub(crate) jobs: Family<StateLabel, Gauge<i64, AtomicI64>>,
     /// `vds_benches{state}`
-    pub benches: Family<StateLabel, Gauge<i64, AtomicI64>>,
+    pub(crate) benches: Family<StateLabel, Gauge<i64, AtomicI64>>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -130,14 +130,14 @@ impl Metrics {
     }
 
     /// Counts messages.
-    pub fn count(&self, outcome: &'static str, messages: u64) {
+    pub(crate) fn count(&self, outcome: &'static str, messages: u64) {
         if messages > 0 {
             self.events.get_or_create(&OutcomeLabel { outcome }).inc_by(messages);
         }
     }
 
     /// The metrics as OpenMetrics text.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing into a String does not fail.
         let _ = encode(&mut text, &self.registry);

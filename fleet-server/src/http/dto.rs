@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::types::{
-    Alarm, AllowedAction, ArtifactInfo, ArtifactOfJob, Bench, BenchSpool, DeadLetter, Job, JobSummary,
-    LedgerTotals, Live, Measurement, OutboxRow, ProcedureInfo, ProcedureOfJob, SpoolLedger, Step,
+    Alarm, AllowedAction, ArtifactInfo, ArtifactRef, Bench, BenchSpool, DeadLetter, Job, JobSummary,
+    LedgerTotals, Live, Measurement, OutboxRow, ProcedureInfo, ProcedureRef, LedgerSpool, Step,
 };
 
 /// Bytes of a dead letter that are shown.
@@ -69,7 +69,7 @@ pub(crate) fn job(row: JobRow) -> Job {
         kind: request.kind.into(),
         vin: request.vin.to_string(),
         ecu: request.ecu,
-        procedure: ProcedureOfJob {
+        procedure: ProcedureRef {
             id: request.procedure.id,
             version: request.procedure.version,
             sha256: request.procedure.sha256,
@@ -77,7 +77,7 @@ pub(crate) fn job(row: JobRow) -> Job {
         artifacts: request
             .artifacts
             .into_iter()
-            .map(|artifact| ArtifactOfJob {
+            .map(|artifact| ArtifactRef {
                 input: artifact.input,
                 name: artifact.name,
                 version: artifact.version,
@@ -148,8 +148,8 @@ pub(crate) fn live(device: &fleet_domain::DeviceId, live: fleet_wire::live::Live
 }
 
 /// A row of a bench's ledger.
-pub(crate) fn spool(row: SpoolCounts) -> SpoolLedger {
-    SpoolLedger {
+pub(crate) fn spool(row: SpoolCounts) -> LedgerSpool {
+    LedgerSpool {
         spool_id: row.spool.0,
         announced: row.announced,
         stored: row.stored,

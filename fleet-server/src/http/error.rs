@@ -11,7 +11,7 @@ use super::types::{Diagnostic, Problem};
 
 /// A refusal.
 #[derive(Debug)]
-pub struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
@@ -23,7 +23,7 @@ macro_rules! problems {
     ($($(#[$meta:meta])* $name:ident = $status:ident, $code:literal, $title:literal;)+) => {
         impl ApiError {
             $($(#[$meta])*
-            pub fn $name(detail: impl Into<String>) -> Self {
+            pub(crate) fn $name(detail: impl Into<String>) -> Self {
                 Self {
                     status: StatusCode::$status,
                     code: $code,
@@ -91,7 +91,7 @@ problems! {
 
 impl ApiError {
     /// Adds what is wrong with a procedure, by place.
-    pub fn with_diagnostics(mut self, diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn with_diagnostics(mut self, diagnostics: Vec<Diagnostic>) -> Self {
         self.diagnostics = diagnostics;
         self
     }

@@ -8,27 +8,27 @@ use super::error::ApiError;
 /// A JSON body.
 #[derive(Debug, FromRequest)]
 #[from_request(via(axum::Json), rejection(ApiError))]
-pub struct ApiJson<T>(pub T);
+pub(crate) struct ApiJson<T>(pub T);
 
 /// A query.
 #[derive(Debug, FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(ApiError))]
-pub struct ApiQuery<T>(pub T);
+pub(crate) struct ApiQuery<T>(pub T);
 
 /// Parameters of the path.
 #[derive(Debug, FromRequestParts)]
 #[from_request(via(axum::extract::Path), rejection(ApiError))]
-pub struct ApiPath<T>(pub T);
+pub(crate) struct ApiPath<T>(pub T);
 
 /// Largest page.
-pub const MAX_PAGE: u32 = 1000;
+pub(crate) const MAX_PAGE: u32 = 1000;
 const DEFAULT_PAGE: u32 = 100;
 
 /// A device from path or body.
 ///
 /// # Errors
 /// Says what a device id looks like.
-pub fn device(text: &str) -> Result<DeviceId, ApiError> {
+pub(crate) fn device(text: &str) -> Result<DeviceId, ApiError> {
     text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
 }
 
@@ -36,7 +36,7 @@ pub fn device(text: &str) -> Result<DeviceId, ApiError> {
 ///
 /// # Errors
 /// Says what a job id looks like.
-pub fn job(text: &str) -> Result<JobId, ApiError> {
+pub(crate) fn job(text: &str) -> Result<JobId, ApiError> {
     text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
 }
 
@@ -44,7 +44,7 @@ pub fn job(text: &str) -> Result<JobId, ApiError> {
 ///
 /// # Errors
 /// Says what a VIN looks like.
-pub fn vin(text: &str) -> Result<Vin, ApiError> {
+pub(crate) fn vin(text: &str) -> Result<Vin, ApiError> {
     text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_value(error.to_string()))
 }
 
@@ -52,7 +52,7 @@ pub fn vin(text: &str) -> Result<Vin, ApiError> {
 ///
 /// # Errors
 /// When it is not from 1 to [`MAX_PAGE`].
-pub fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
+pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
     let limit = asked.unwrap_or(DEFAULT_PAGE);
     if (1..=MAX_PAGE).contains(&limit) {
         return Ok(limit);
@@ -64,7 +64,7 @@ pub fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
 ///
 /// # Errors
 /// Says what such a name looks like.
-pub fn file_name<'a>(what: &str, text: &'a str) -> Result<&'a str, ApiError> {
+pub(crate) fn file_name<'a>(what: &str, text: &'a str) -> Result<&'a str, ApiError> {
     let ok = (1..=64).contains(&text.len())
         && !text.starts_with('.')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -81,7 +81,7 @@ pub fn file_name<'a>(what: &str, text: &'a str) -> Result<&'a str, ApiError> {
 ///
 /// # Errors
 /// When it is empty or longer than `most` characters.
-pub fn text(what: &str, text: &str, most: usize) -> Result<String, ApiError> {
+pub(crate) fn text(what: &str, text: &str, most: usize) -> Result<String, ApiError> {
     let trimmed = text.trim();
     let chars = trimmed.chars().count();
     if (1..=most).contains(&chars) && !trimmed.contains('\0') {

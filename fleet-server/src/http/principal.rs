@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 
 /// Who does something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Principal {
+pub(crate) enum Principal {
     /// Whoever can reach the loopback address. The only one as long as there are no logins.
     LocalOperator,
 }

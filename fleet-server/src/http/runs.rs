@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::error::ApiError;
 use super::extract::{self, ApiPath, ApiQuery};
 use super::principal::Principal;
-use super::types::{Problem, Record, Run};
+use super::types::{Problem, Run, RunRecord};
 use super::{AppState, dto};
 
 /// Which attempt.
@@ -61,11 +61,11 @@ pub(super) async fn run(
     }))
 }
 
-async fn record(state: &AppState, attempt: AttemptRow) -> Result<Option<Record>, ApiError> {
+async fn record(state: &AppState, attempt: AttemptRow) -> Result<Option<RunRecord>, ApiError> {
     let Some(jws) = attempt.record else { return Ok(None) };
     let public_key = state.store.bench(&attempt.device).await?.and_then(|bench| bench.public_key);
     let verified = public_key.as_deref().is_some_and(|key| is_signed_by(&jws, key));
-    Ok(Some(Record { jws, verified, public_key }))
+    Ok(Some(RunRecord { jws, verified, public_key }))
 }
 
 /// Whether a JWS in compact form (RFC 7515) is signed with EdDSA (RFC 8037) by `key` (base64url).

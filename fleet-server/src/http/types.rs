@@ -203,7 +203,7 @@ pub struct BenchPage {
 
 /// A procedure of a job.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ProcedureOfJob {
+pub struct ProcedureRef {
     /// Its id.
     pub id: String,
     /// Its version.
@@ -214,7 +214,7 @@ pub struct ProcedureOfJob {
 
 /// A file of a job.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ArtifactOfJob {
+pub struct ArtifactRef {
     /// Input of the procedure that it fills.
     pub input: String,
     /// Its name.
@@ -252,9 +252,9 @@ pub struct Job {
     /// The ECU.
     pub ecu: String,
     /// The procedure.
-    pub procedure: ProcedureOfJob,
+    pub procedure: ProcedureRef,
     /// Its files.
-    pub artifacts: Vec<ArtifactOfJob>,
+    pub artifacts: Vec<ArtifactRef>,
     /// Values of the procedure's parameters.
     pub parameters: BTreeMap<String, String>,
     /// Its state.
@@ -483,7 +483,7 @@ pub struct Live {
 
 /// The signed record of an attempt.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Record {
+pub struct RunRecord {
     /// JWS, compact serialisation.
     pub jws: String,
     /// Its signature is that of the bench's registered key.
@@ -504,12 +504,12 @@ pub struct Run {
     /// Where it stands, while it runs and the bench says so.
     pub live: Option<Live>,
     /// Its signed record, once finished.
-    pub record: Option<Record>,
+    pub record: Option<RunRecord>,
 }
 
 /// A row of a bench's ledger.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct SpoolLedger {
+pub struct LedgerSpool {
     /// The spool.
     pub spool_id: Uuid,
     /// Highest position heard of.
@@ -538,7 +538,7 @@ pub struct SpoolLedger {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BenchLedger {
     /// Its spools, oldest first.
-    pub spools: Vec<SpoolLedger>,
+    pub spools: Vec<LedgerSpool>,
 }
 
 /// The plant's ledger: announced = stored + rejected + holes + outstanding.

@@ -1,7 +1,7 @@
 //! From a message of the broker to what the store understands. Total: every message becomes something.
 
 use fleet_domain::{
-    AttemptRef, BenchReport, DeviceId, Digest, Equipment, HeldSpool, Place, Predecessor, PresenceFacts,
+    AttemptRef, BenchReport, Digest, Equipment, HeldSpool, Place, Predecessor, PresenceFacts,
     RejectCode, SyncFacts, report::StepReport,
 };
 use fleet_store::{Inbound, InboundEvent, InboundMessage, RejectedEvent};
@@ -16,10 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::session::Arrival;
 use crate::http::error::chain;
 
-/// Name under which messages stand in the dead letters whose topic names no device.
-const NO_DEVICE: &str = "no-valid-device";
-
-/// What a message is; `None` for one that says nothing (a retained presence that was cleared).
+/// What a message is; `None` for one that says nothing: a cleared presence, or a topic that names nobody.
 pub(super) fn decode(arrival: &Arrival) -> Option<Inbound> {
     let topic: Topic = match arrival.topic.parse() {
         Ok(topic) => topic,
@@ -50,17 +47,17 @@ fn undecodable(arrival: &Arrival, channel: &str, reason: String) -> InboundMessa
     InboundMessage::Undecodable { channel: channel.to_owned(), bytes: arrival.payload.clone(), reason }
 }
 
-/// A topic that is not one of ours. It is kept, but nobody is told: the device that it names may be
-/// another one than its sender, and a receipt would make that one give up an event.
+/// A topic that is not one of ours. It is kept where it names a device, but nobody is told: that device
+/// may be another one than the sender, and a receipt would make it give up an event.
 fn misplaced(arrival: &Arrival, error: &TopicError) -> Option<Inbound> {
-    let device = match error {
-        TopicError::WrongSlot { device, .. } => device.clone(),
-        _ => NO_DEVICE.parse::<DeviceId>().ok()?,
-    };
     let topic: String = arrival.topic.chars().take(200).collect();
+    let TopicError::WrongSlot { device, .. } = error else {
+        tracing::warn!(topic, error = error as &dyn std::error::Error, "a message on a topic of nobody was dropped");
+        return None;
+    };
     let channel = arrival.topic.rsplit('/').next().unwrap_or_default();
     let message = undecodable(arrival, channel, format!("topic {topic:?}: {}", chain(error)));
-    Some(Inbound { slot: arrival.slot, device, message })
+    Some(Inbound { slot: arrival.slot, device: device.clone(), message })
 }
 
 fn place(properties: &EventProperties) -> Place {

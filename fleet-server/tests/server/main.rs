@@ -1,0 +1,11 @@
+//! The server as a whole: real router, real SQLite, real embedded broker, benches that speak MQTT.
+
+mod bench;
+mod files;
+mod ingest;
+mod jobs;
+mod openapi;
+mod problems;
+mod start;
+mod stream;
+mod support;
