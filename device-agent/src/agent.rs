@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::attempt::{self, Shop};
+use crate::attempt::{self, Workplace};
 use crate::config::Config;
 use crate::fetch::{self, Fetcher, chain};
 use crate::journal::{self, JournalError};
@@ -113,15 +113,15 @@ pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), Agen
     let (to_owner, inbox) = mpsc::channel(INBOX);
     let (link, events) = connect(&config, run_id);
     let (live, live_seen) = watch::channel(None);
-    let shop = shop(&config, run_id, key, link.clone(), live, to_owner.clone())?;
-    let fetcher = fetcher(&config, &shop);
+    let workplace = workplace(&config, run_id, key, link.clone(), live, to_owner.clone())?;
+    let fetcher = fetcher(&config, &workplace);
     let mut owner = Owner {
         run_id,
         started_at,
         core,
         uplink,
         link,
-        shop,
+        workplace,
         fetcher,
         permits: owner::permits(),
         started,
@@ -313,14 +313,14 @@ fn connect(config: &Config, run_id: RunId) -> (link::LinkHandle, mpsc::Receiver<
     })
 }
 
-fn shop(
+fn workplace(
     config: &Config,
     run_id: RunId,
     key: Arc<BenchKey>,
     link: link::LinkHandle,
     live: watch::Sender<Option<fleet_wire::live::Live>>,
     owner: mpsc::Sender<Input>,
-) -> Result<Shop, AgentError> {
+) -> Result<Workplace, AgentError> {
     let bench = Bench {
         plant: config.plant.clone(),
         device: config.device.clone(),
@@ -330,7 +330,7 @@ fn shop(
         run_id,
         entity: config.entity.to_string(),
     };
-    Ok(Shop {
+    Ok(Workplace {
         vehicle: VehicleConfig {
             entity: config.entity,
             tester_address: config.tester_address,
@@ -348,8 +348,8 @@ fn shop(
     })
 }
 
-fn fetcher(config: &Config, shop: &Shop) -> Fetcher {
-    let client = match &shop.signer {
+fn fetcher(config: &Config, workplace: &Workplace) -> Fetcher {
+    let client = match &workplace.signer {
         Signer::Backend { client, .. } => client.clone(),
         Signer::Task(_) => reqwest::Client::new(),
     };

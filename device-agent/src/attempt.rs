@@ -27,7 +27,7 @@ const LIVE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What every attempt of this process needs.
 #[derive(Debug, Clone)]
-pub(crate) struct Shop {
+pub(crate) struct Workplace {
     pub(crate) vehicle: VehicleConfig,
     pub(crate) signer: Signer,
     pub(crate) journals: PathBuf,
@@ -66,7 +66,7 @@ impl Order {
     }
 }
 
-impl Shop {
+impl Workplace {
     /// Runs an attempt to its end and tells the owner. `cancel` is heard before the point of no return.
     pub(crate) async fn run(self, order: Order, prepared: Prepared, cancel: watch::Receiver<bool>) {
         let span = order.span(false);

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use fleet_domain::{DeviceId, PlantId, RunId};
 use fleet_wire::event::{AttemptRef, Verdict};
@@ -48,12 +49,17 @@ pub struct Bench {
     pub station: Option<String>,
     /// Version of the agent.
     pub agent_version: &'static str,
-    /// SHA-256 of the agent's executable, where it could be read.
-    pub agent_sha256: Option<String>,
+    /// SHA-256 of the agent's executable, once it is known: it is computed beside the start.
+    #[serde(serialize_with = "known")]
+    pub agent_sha256: Arc<OnceLock<String>>,
     /// The process.
     pub run_id: RunId,
     /// Address of the vehicle's entity.
     pub entity: String,
+}
+
+fn known<S: serde::Serializer>(value: &Arc<OnceLock<String>>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.get().serialize(serializer)
 }
 
 #[derive(Serialize)]
@@ -229,8 +235,17 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     })
 }
 
-/// SHA-256 of the running executable, where it can be read.
-pub fn agent_sha256() -> Option<String> {
-    let bytes = std::fs::read(std::env::current_exe().ok()?).ok()?;
-    Some(hex::encode(Sha256::digest(bytes)))
+/// SHA-256 of the running executable, where it can be read. Filled in by a thread of its own: the file has some ten
+/// megabytes.
+pub fn agent_sha256() -> Arc<OnceLock<String>> {
+    let known = Arc::new(OnceLock::new());
+    let fill = known.clone();
+    std::thread::spawn(move || {
+        match std::env::current_exe().and_then(std::fs::read) {
+            // Nobody else fills it.
+            Ok(bytes) => drop(fill.set(hex::encode(Sha256::digest(bytes)))),
+            Err(error) => tracing::warn!(%error, "the agent's own file can't be read"),
+        }
+    });
+    known
 }

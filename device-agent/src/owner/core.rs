@@ -68,7 +68,7 @@ impl Owner {
                     key,
                     document,
                     traceparent,
-                } => self.prepare(key, document, traceparent),
+                } => self.prepare(key, document, traceparent.as_deref()),
                 Effect::DropPreparation(key) => {
                     self.prepared.remove(&key);
                     if let Some(task) = self.preparing.remove(&key) {
@@ -165,7 +165,7 @@ impl Owner {
         let durable = std::mem::take(&mut self.unsynced);
         for append in &durable {
             if let EventBody::JobFinished(JobFinished { of, .. }) = &append.body {
-                tokio::task::block_in_place(|| attempt::settle(&self.shop.journals, *of));
+                tokio::task::block_in_place(|| attempt::settle(&self.workplace.journals, *of));
             }
         }
         let ids = durable.into_iter().map(|append| append.id).collect();
@@ -196,7 +196,7 @@ impl Owner {
             && finished.record.is_none()
         {
             // The result of an earlier offer, said again: its record lies on the disk.
-            finished.record = self.shop.records.read(finished.of).ok().flatten();
+            finished.record = self.workplace.records.read(finished.of).ok().flatten();
         }
         loop {
             match self.uplink.append(&draft, &body) {
@@ -225,14 +225,14 @@ impl Owner {
         self.link.publish_sync(sync.encode());
     }
 
-    fn prepare(&mut self, key: AttemptKey, document: JobDocument, traceparent: Option<String>) {
+    fn prepare(&mut self, key: AttemptKey, document: JobDocument, traceparent: Option<&str>) {
         if self.preparing.contains_key(&key) || self.prepared.contains_key(&key) {
             return;
         }
         let (fetcher, ecus) = (self.fetcher.clone(), self.config.ecus.clone());
-        let (permits, owner) = (self.permits.clone(), self.shop.owner.clone());
+        let (permits, owner) = (self.permits.clone(), self.workplace.owner.clone());
         let span = tracing::info_span!("agent.prepare_job", job.id = %key.job_id, job.attempt = key.attempt);
-        if let Some(traceparent) = &traceparent {
+        if let Some(traceparent) = traceparent {
             fleet_telemetry::set_parent(&span, traceparent);
         }
         let work = async move {
@@ -287,7 +287,7 @@ impl Owner {
             document: Some(document),
             traceparent,
         };
-        tokio::spawn(self.shop.clone().run(order, prepared, cancelled));
+        tokio::spawn(self.workplace.clone().run(order, prepared, cancelled));
     }
 
     fn recover(&mut self, order: Order) {
@@ -304,7 +304,7 @@ impl Owner {
         };
         let found = self.journals.pending.iter().position(mine);
         let found = found.map(|index| self.journals.pending.swap_remove(index));
-        tokio::spawn(self.shop.clone().recover(order, found, broken));
+        tokio::spawn(self.workplace.clone().recover(order, found, broken));
     }
 }
 

@@ -23,7 +23,7 @@ use spool::RealDisk;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
-use crate::attempt::Shop;
+use crate::attempt::Workplace;
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::journal;
@@ -78,7 +78,7 @@ pub(crate) struct Owner {
     pub(crate) core: AgentCore,
     pub(crate) uplink: Uplink<RealDisk>,
     pub(crate) link: LinkHandle,
-    pub(crate) shop: Shop,
+    pub(crate) workplace: Workplace,
     pub(crate) fetcher: Fetcher,
     pub(crate) permits: Arc<Semaphore>,
     /// What `AgentStarted` says, for a spool that is begun later.

@@ -24,7 +24,7 @@ fn records(folder: &Path) -> Records {
         device: "bench-07".parse().unwrap(),
         station: Some("eol-3".to_owned()),
         agent_version: "0.1.0",
-        agent_sha256: None,
+        agent_sha256: std::sync::Arc::default(),
         run_id: RunId(Uuid::from_u128(6)),
         entity: "127.0.0.1:13400".to_owned(),
     };

@@ -40,9 +40,10 @@ pub(crate) fn write_config(dir: &Path) -> PathBuf {
     let config = dir.join("agent.toml");
     let data = dir.join("data");
     let text = format!(
-        "device = \"bench-07\"\nstation = \"eol-3\"\ndata_dir = {data:?}\n\
+        "device = \"bench-07\"\nstation = \"eol-3\"\ndata_dir = \"{}\"\n\
          [broker]\nurl = \"mqtt://127.0.0.1:9\"\n[server]\nurl = \"http://127.0.0.1:9\"\n\
-         [vehicle]\nentity = \"127.0.0.1:9\"\n[spool]\nmin_free_bytes = 0\n"
+         [vehicle]\nentity = \"127.0.0.1:9\"\n[spool]\nmin_free_bytes = 0\n",
+        data.display()
     );
     std::fs::write(&config, text).unwrap();
     config
