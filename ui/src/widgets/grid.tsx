@@ -4,6 +4,7 @@ import {
   type KeyboardEvent,
   type ReactNode,
   useEffect,
+  useLayoutEffect,
   useMemo,
   useRef,
   useState,
@@ -32,8 +33,10 @@ interface GridProps<T> {
   readonly loadMore: () => void;
 }
 
-/** Height of a row in CSS pixels; base.css holds the same. */
+/** Height of a row in CSS pixels; tokens.css holds the same. */
 const ROW_PX = 36;
+/** Height of the head that stays on top while the rows scroll under it; grid.css holds the same. */
+const HEAD_PX = 31;
 /** Rows before the end at which the next page is asked for. */
 const AHEAD_ROWS = 40;
 
@@ -54,7 +57,8 @@ export function VirtualGrid<T>(props: GridProps<T>) {
   const { rows, rowKey, columns, hasMore, loadMore } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const body = useRef<HTMLDivElement>(null);
-  const moved = useRef(false);
+  /** Index of the row that a key went to and that has not got the focus yet. */
+  const goTo = useRef<number | null>(null);
   const [focusedKey, setFocusedKey] = useState<string | null>(null);
   const focused = useMemo(() => {
     const found = focusedKey === null ? 0 : rows.findIndex((row) => rowKey(row) === focusedKey);
@@ -66,6 +70,8 @@ export function VirtualGrid<T>(props: GridProps<T>) {
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_PX,
     overscan: 8,
+    scrollMargin: HEAD_PX,
+    scrollPaddingStart: HEAD_PX,
     rangeExtractor: (range) => {
       const visible = defaultRangeExtractor(range);
       if (rows.length === 0 || visible.includes(focused)) return visible;
@@ -79,10 +85,13 @@ export function VirtualGrid<T>(props: GridProps<T>) {
     if (hasMore && lastVisible >= rows.length - AHEAD_ROWS) loadMore();
   }, [hasMore, lastVisible, rows.length, loadMore]);
 
-  useEffect(() => {
-    if (!moved.current) return;
-    moved.current = false;
-    body.current?.querySelector<HTMLElement>(`[data-index="${focused}"]`)?.focus({ preventScroll: true });
+  // In the same commit that takes the row away which had the focus: one later, and the focus would be nowhere.
+  useLayoutEffect(() => {
+    if (goTo.current !== focused) return;
+    const row = body.current?.querySelector<HTMLElement>(`[data-index="${focused}"]`);
+    if (row == null) return;
+    goTo.current = null;
+    row.focus({ preventScroll: true });
   });
 
   const onKeyDown = (event: KeyboardEvent): void => {
@@ -104,7 +113,7 @@ export function VirtualGrid<T>(props: GridProps<T>) {
     const next = Math.min(rows.length - 1, Math.max(0, move(focused, page, rows.length - 1)));
     const target = rows[next];
     if (target === undefined) return;
-    moved.current = true;
+    goTo.current = next;
     setFocusedKey(rowKey(target));
     virtualizer.scrollToIndex(next);
   };
@@ -154,7 +163,7 @@ export function VirtualGrid<T>(props: GridProps<T>) {
                 key={rowKey(row)}
                 row={row}
                 index={item.index}
-                start={item.start}
+                start={item.start - HEAD_PX}
                 columns={columns}
                 weight={props.rowWeight?.(row)}
                 tabStop={item.index === focused}
