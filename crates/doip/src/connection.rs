@@ -185,15 +185,9 @@ impl Actor {
             match decoder.next_message() {
                 Ok(Some(message)) => self.on_message(message).await?,
                 Ok(None) => return Ok(()),
-                Err(error) => self.on_malformed(error).await?,
+                Err(error) => on_malformed(error)?,
             }
         }
-    }
-
-    async fn on_malformed(&mut self, error: DecodeError) -> Result<(), End> {
-        tracing::warn!(error = %error, "doip.decode failed");
-        // Only entities owe negative acknowledgements; a tester skips what it can and closes otherwise.
-        if error.closes() { Err(End::Peer) } else { Ok(()) }
     }
 
     async fn on_message(&mut self, message: Message) -> Result<(), End> {
@@ -286,4 +280,10 @@ impl Actor {
             let _ = waiting.acknowledged.send(Err(error));
         }
     }
+}
+
+fn on_malformed(error: DecodeError) -> Result<(), End> {
+    tracing::warn!(error = %error, "doip.decode failed");
+    // Only entities owe negative acknowledgements; a tester skips what it can and closes otherwise.
+    if error.closes() { Err(End::Peer) } else { Ok(()) }
 }

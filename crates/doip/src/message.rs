@@ -311,7 +311,7 @@ impl Message {
     /// [`DecodeError`]; bytes after the message are an error of length.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let (head, payload) = bytes.split_first_chunk().ok_or(DecodeError::Incomplete)?;
-        let header = Header::decode(head)?;
+        let header = Header::decode(*head)?;
         let known = usize::try_from(header.length).is_ok_and(|length| length == payload.len());
         if !known {
             return Err(DecodeError::Length {
@@ -354,8 +354,8 @@ pub(crate) struct Header {
 impl Header {
     /// # Errors
     /// [`DecodeError::Pattern`] only: whether type and length are acceptable is asked later.
-    pub(crate) fn decode(bytes: &[u8; HEADER_LENGTH]) -> Result<Self, DecodeError> {
-        let [version, inverse, t0, t1, l0, l1, l2, l3] = *bytes;
+    pub(crate) fn decode(bytes: [u8; HEADER_LENGTH]) -> Result<Self, DecodeError> {
+        let [version, inverse, t0, t1, l0, l1, l2, l3] = bytes;
         let payload_type = u16::from_be_bytes([t0, t1]);
         // The version "any" is for identification only (types 0001 to 0003).
         let known = match version {
@@ -396,6 +396,10 @@ impl Fields<'_> {
         core::mem::take(&mut self.rest).to_vec()
     }
 
+    #[expect(
+        clippy::option_option,
+        reason = "outside: too short; inside: the field may be left out"
+    )]
     fn optional<const N: usize>(&mut self) -> Option<Option<[u8; N]>> {
         if self.rest.is_empty() {
             Some(None)

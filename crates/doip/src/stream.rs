@@ -49,11 +49,11 @@ impl StreamDecoder {
             return Err(error);
         }
         let result = self.cut();
-        if let Err(error) = result {
-            if error.closes() {
-                self.broken = Some(error);
-                self.buffer = Vec::new();
-            }
+        if let Err(error) = result
+            && error.closes()
+        {
+            self.broken = Some(error);
+            self.buffer = Vec::new();
         }
         result
     }
@@ -68,7 +68,7 @@ impl StreamDecoder {
                 _ => Ok(None),
             };
         };
-        let header = Header::decode(head)?;
+        let header = Header::decode(*head)?;
         if !is_known(header.payload_type) {
             self.skip_message(header);
             return Err(DecodeError::UnknownType(header.payload_type));

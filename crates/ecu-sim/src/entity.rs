@@ -119,10 +119,10 @@ async fn identify(shared: Arc<Shared>, socket: UdpSocket) {
             Ok(_) => None,
             Err(error) => Some(Message::HeaderNack(error.nack())),
         };
-        if let Some(answer) = answer {
-            if let Err(error) = socket.send_to(&answer.encode(), from).await {
-                tracing::debug!(%error, "ecu_sim.send_datagram failed");
-            }
+        if let Some(answer) = answer
+            && let Err(error) = socket.send_to(&answer.encode(), from).await
+        {
+            tracing::debug!(%error, "ecu_sim.send_datagram failed");
         }
     }
 }

@@ -171,41 +171,32 @@ impl FaultPlan {
 
     pub(crate) fn on_request(&mut self, request: &[u8]) -> Option<OnRequest> {
         let (sid, rest) = request.split_first()?;
-        for fault in &mut self.faults {
-            match fault {
+        self.faults.iter_mut().find_map(|fault| {
+            let (service, bytes, times, effect) = match fault {
                 Fault::Nrc {
                     service,
                     bytes,
                     code,
                     times,
-                } if hits(*service, bytes, *sid, rest) => {
-                    if spend(times) {
-                        return Some(OnRequest::Refuse(*code));
-                    }
-                }
+                } => (*service, bytes.as_str(), times, OnRequest::Refuse(*code)),
                 Fault::Pending {
                     service,
                     bytes,
                     count,
                     every_ms,
                     times,
-                } if hits(*service, bytes, *sid, rest) => {
-                    if spend(times) {
-                        return Some(OnRequest::Delay {
-                            count: *count,
-                            every_ms: *every_ms,
-                        });
-                    }
+                } => {
+                    let effect = OnRequest::Delay {
+                        count: *count,
+                        every_ms: *every_ms,
+                    };
+                    (*service, bytes.as_str(), times, effect)
                 }
-                Fault::Silent { service, times } if service == sid => {
-                    if spend(times) {
-                        return Some(OnRequest::Swallow);
-                    }
-                }
-                _ => {}
-            }
-        }
-        None
+                Fault::Silent { service, times } => (*service, "", times, OnRequest::Swallow),
+                _ => return None,
+            };
+            (hits(service, bytes, *sid, rest) && spend(times)).then_some(effect)
+        })
     }
 
     pub(crate) fn on_block(&mut self, number: u64) -> Option<OnBlock> {

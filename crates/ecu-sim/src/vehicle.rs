@@ -190,10 +190,13 @@ impl Vehicle {
     }
 
     fn save(&self, inside: &mut Inside) -> Result<(), StateError> {
+        // Each of them is asked, not only up to the first that changed.
         let changed = inside
             .ecus
             .iter_mut()
-            .fold(false, |changed, ecu| ecu.take_dirty() || changed);
+            .filter_map(|ecu| ecu.take_dirty().then_some(()))
+            .count()
+            > 0;
         let Some(path) = self.state.as_ref().filter(|_| changed) else {
             return Ok(());
         };

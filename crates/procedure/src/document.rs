@@ -129,6 +129,9 @@ pub(crate) struct InputDoc {
         reason = "there is one type; it is written down so that a second one can come"
     )]
     pub(crate) kind: InputKind,
+    /// For people.
+    #[expect(dead_code, reason = "for whoever reads the file")]
+    pub(crate) title: Option<String>,
 }
 
 /// What an input is.

@@ -129,8 +129,8 @@ pub(crate) fn judge(name: &str, spec: &ReadSpec, equals: Option<&str>, data: &[u
             );
             (Value::Text(read), good, false, miss)
         }
-        _ => match number(spec.decode, data) {
-            Some(raw) => {
+        _ => {
+            if let Some(raw) = number(spec.decode, data) {
                 let read = round(raw.mul_add(spec.scale, spec.offset));
                 let equal = equals.is_none_or(|wanted| wanted.parse() == Ok(read));
                 let good = spec.limits.contain(read) && equal;
@@ -139,8 +139,7 @@ pub(crate) fn judge(name: &str, spec: &ReadSpec, equals: Option<&str>, data: &[u
                     None => format!("{:04X} is {read} {shown}, the limit is {}", spec.did, spec.limits),
                 };
                 (Value::Number(read), good, spec.limits.is_marginal(read), miss)
-            }
-            None => {
+            } else {
                 let miss = format!(
                     "{:04X} has {} bytes, which is no {:?}",
                     spec.did,
@@ -149,7 +148,7 @@ pub(crate) fn judge(name: &str, spec: &ReadSpec, equals: Option<&str>, data: &[u
                 );
                 (Value::Text(hex(data)), false, false, miss)
             }
-        },
+        }
     };
     let measurement = Measurement {
         name: name.to_owned(),

@@ -155,7 +155,7 @@ impl Performer {
             }
             Effect::Progress(progress) => {
                 if progress.bytes_total > 0 && progress.bytes_done.saturating_mul(2) >= progress.bytes_total {
-                    mid_flash();
+                    crate::failpoints::mid_flash();
                 }
                 let report = Report::Progress {
                     step: progress.step,
@@ -285,10 +285,4 @@ impl Performer {
             tracing::error!(job.id = %self.job_id, error, "runner.write_journal failed for a final report");
         }
     }
-}
-
-/// Where tests kill the agent in the middle of a download.
-fn mid_flash() {
-    #[cfg(feature = "failpoints")]
-    fail::fail_point!("runner.mid_flash");
 }

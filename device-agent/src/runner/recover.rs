@@ -37,19 +37,17 @@ pub async fn recover(pending: Pending, vehicle: VehicleConfig) -> FinalReport {
     }
     let inputs = inputs_of(&pending.header);
     let artifacts = pending.header.artifacts.clone();
-    let plan = match procedure::compile(&pending.header.procedure) {
-        Ok(plan) => Arc::new(plan),
-        Err(_) => {
-            // It was compiled by another version of the agent; without it nothing can be read.
-            let detail = "the procedure of an interrupted attempt does not compile any more";
-            let plan = unreadable_plan(&pending.header);
-            let verdict = if pending.intents.is_empty() && !pending.damaged {
-                Verdict::Aborted
-            } else {
-                Verdict::InDoubt
-            };
-            return FinalReport::untouched(&plan, &inputs, artifacts, verdict, "agent_restarted", detail);
-        }
+    let Ok(plan) = procedure::compile(&pending.header.procedure).map(Arc::new) else {
+        // It was compiled by another version of the agent; without it nothing can be read.
+        let detail = "the procedure of an interrupted attempt does not compile any more";
+        let plan = unreadable_plan(&pending.header);
+        let untouched = pending.intents.is_empty() && !pending.damaged;
+        let verdict = if untouched {
+            Verdict::Aborted
+        } else {
+            Verdict::InDoubt
+        };
+        return FinalReport::untouched(&plan, &inputs, artifacts, verdict, "agent_restarted", detail);
     };
     let mode = match finding(&pending, &plan) {
         Finding::NothingWritten => {

@@ -21,7 +21,10 @@ impl Peer {
     async fn accept(listener: &TcpListener) -> Self {
         let (stream, _) = listener.accept().await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, decoder: StreamDecoder::default() }
+        Self {
+            stream,
+            decoder: StreamDecoder::default(),
+        }
     }
 
     async fn next(&mut self) -> Option<Message> {
@@ -42,19 +45,38 @@ impl Peer {
     }
 
     async fn activate(&mut self, code: ActivationCode) {
-        assert!(matches!(self.next().await, Some(Message::ActivationRequest { source: TESTER, .. })));
-        self.send(&Message::ActivationResponse { tester: TESTER, entity: 0x1000, code, oem: None }).await;
+        assert!(matches!(
+            self.next().await,
+            Some(Message::ActivationRequest { source: TESTER, .. })
+        ));
+        self.send(&Message::ActivationResponse {
+            tester: TESTER,
+            entity: 0x1000,
+            code,
+            oem: None,
+        })
+        .await;
     }
 
     async fn request(&mut self) -> Vec<u8> {
         match self.next().await {
-            Some(Message::Diagnostic { source: TESTER, target: ECU, data }) => data,
+            Some(Message::Diagnostic {
+                source: TESTER,
+                target: ECU,
+                data,
+            }) => data,
             other => panic!("{other:?}"),
         }
     }
 
     async fn ack(&mut self) {
-        self.send(&Message::DiagnosticAck { source: ECU, target: TESTER, code: 0, previous: vec![] }).await;
+        self.send(&Message::DiagnosticAck {
+            source: ECU,
+            target: TESTER,
+            code: 0,
+            previous: vec![],
+        })
+        .await;
     }
 }
 
@@ -85,7 +107,11 @@ async fn a_message_and_its_answer_travel_byte_by_byte() {
     let entity = async {
         assert_eq!(peer.request().await, [0x3E, 0x00]);
         peer.ack().await;
-        let answer = Message::Diagnostic { source: ECU, target: TESTER, data: vec![0x7E, 0x00] };
+        let answer = Message::Diagnostic {
+            source: ECU,
+            target: TESTER,
+            data: vec![0x7E, 0x00],
+        };
         for byte in answer.encode() {
             peer.stream.write_all(&[byte]).await.unwrap();
             peer.stream.flush().await.unwrap();
@@ -108,11 +134,22 @@ async fn answers_are_told_apart_by_the_control_unit() {
     let entity = async {
         for source in [ECU, 0x1002] {
             assert!(peer.next().await.is_some());
-            peer.send(&Message::DiagnosticAck { source, target: TESTER, code: 0, previous: vec![] }).await;
+            peer.send(&Message::DiagnosticAck {
+                source,
+                target: TESTER,
+                code: 0,
+                previous: vec![],
+            })
+            .await;
         }
         for source in [0x1002, ECU] {
             let data = source.to_be_bytes().to_vec();
-            peer.send(&Message::Diagnostic { source, target: TESTER, data }).await;
+            peer.send(&Message::Diagnostic {
+                source,
+                target: TESTER,
+                data,
+            })
+            .await;
         }
     };
     let tester = async {
@@ -131,13 +168,22 @@ async fn a_negative_acknowledgement_refuses_one_message_only() {
     let entity = async {
         peer.request().await;
         let code = DiagnosticNackCode::TargetUnreachable;
-        peer.send(&Message::DiagnosticNack { source: ECU, target: TESTER, code, previous: vec![] }).await;
+        peer.send(&Message::DiagnosticNack {
+            source: ECU,
+            target: TESTER,
+            code,
+            previous: vec![],
+        })
+        .await;
         peer.request().await;
         peer.ack().await;
     };
     let tester = async { (target.send(vec![1]).await, target.send(vec![2]).await) };
     let ((), (first, second)) = tokio::join!(entity, tester);
-    assert_eq!(first, Err(LinkError::Refused(DiagnosticNackCode::TargetUnreachable)));
+    assert_eq!(
+        first,
+        Err(LinkError::Refused(DiagnosticNackCode::TargetUnreachable))
+    );
     assert_eq!(second, Ok(()));
 }
 
@@ -145,7 +191,10 @@ async fn a_negative_acknowledgement_refuses_one_message_only() {
 async fn without_acknowledgement_the_connection_is_given_up() {
     let (connection, _peer) = connected().await;
     let target = connection.target(ECU).await.unwrap();
-    assert!(matches!(target.send(vec![1]).await, Err(LinkError::NotAcknowledged(_))));
+    assert!(matches!(
+        target.send(vec![1]).await,
+        Err(LinkError::NotAcknowledged(_))
+    ));
     connection.closed().await;
     assert_eq!(target.send(vec![1]).await, Err(LinkError::Closed));
 }
@@ -154,7 +203,10 @@ async fn without_acknowledgement_the_connection_is_given_up() {
 async fn an_alive_check_is_answered() {
     let (_connection, mut peer) = connected().await;
     peer.send(&Message::AliveCheckRequest).await;
-    assert_eq!(peer.next().await, Some(Message::AliveCheckResponse { source: TESTER }));
+    assert_eq!(
+        peer.next().await,
+        Some(Message::AliveCheckResponse { source: TESTER })
+    );
 }
 
 #[tokio::test]
@@ -164,7 +216,12 @@ async fn the_end_of_the_connection_is_told_after_what_came_before() {
     let entity = async {
         peer.request().await;
         peer.ack().await;
-        peer.send(&Message::Diagnostic { source: ECU, target: TESTER, data: vec![0x51, 0x01] }).await;
+        peer.send(&Message::Diagnostic {
+            source: ECU,
+            target: TESTER,
+            data: vec![0x51, 0x01],
+        })
+        .await;
         drop(peer);
     };
     let ((), sent) = tokio::join!(entity, target.send(vec![0x11, 0x01]));
@@ -185,7 +242,10 @@ async fn a_broken_pattern_closes_the_connection() {
 async fn an_address_in_use_is_tried_again() {
     let (listener, config) = listener().await;
     let entity = async {
-        Peer::accept(&listener).await.activate(ActivationCode::SourceInUse).await;
+        Peer::accept(&listener)
+            .await
+            .activate(ActivationCode::SourceInUse)
+            .await;
         let mut peer = Peer::accept(&listener).await;
         peer.activate(ActivationCode::Success).await;
         peer
@@ -198,11 +258,18 @@ async fn an_address_in_use_is_tried_again() {
 async fn a_refused_activation_is_named_and_not_tried_again() {
     let (listener, config) = listener().await;
     let entity = async {
-        Peer::accept(&listener).await.activate(ActivationCode::UnknownSource).await;
+        Peer::accept(&listener)
+            .await
+            .activate(ActivationCode::UnknownSource)
+            .await;
     };
-    let connecting = Connection::connect_with_backoff(config, doip::Backoff::default(), Duration::from_secs(5));
+    let connecting =
+        Connection::connect_with_backoff(config, doip::Backoff::default(), Duration::from_secs(5));
     let (refused, ()) = tokio::join!(connecting, entity);
-    assert!(matches!(refused, Err(ConnectError::Refused(ActivationCode::UnknownSource))));
+    assert!(matches!(
+        refused,
+        Err(ConnectError::Refused(ActivationCode::UnknownSource))
+    ));
 }
 
 #[tokio::test]

@@ -23,8 +23,16 @@ pub(crate) fn samples() -> Vec<Message> {
         Message::IdentificationRequestByEid([1, 2, 3, 4, 5, 6]),
         Message::IdentificationRequestByVin(*b"WDB1110101A000001"),
         Message::Announcement(vehicle.clone()),
-        Message::Announcement(VehicleAnnouncement { sync_status: None, further_action: 0x10, ..vehicle }),
-        Message::ActivationRequest { source: 0x0E80, activation: ActivationType::Default, oem: None },
+        Message::Announcement(VehicleAnnouncement {
+            sync_status: None,
+            further_action: 0x10,
+            ..vehicle
+        }),
+        Message::ActivationRequest {
+            source: 0x0E80,
+            activation: ActivationType::Default,
+            oem: None,
+        },
         Message::ActivationRequest {
             source: 0x0E80,
             activation: ActivationType::CentralSecurity,
@@ -51,12 +59,31 @@ pub(crate) fn samples() -> Vec<Message> {
             open_sockets: 1,
             max_data_size: Some(65_540),
         },
-        Message::EntityStatusResponse { node_type: 1, max_sockets: 1, open_sockets: 0, max_data_size: None },
+        Message::EntityStatusResponse {
+            node_type: 1,
+            max_sockets: 1,
+            open_sockets: 0,
+            max_data_size: None,
+        },
         Message::PowerModeRequest,
         Message::PowerModeResponse { mode: 1 },
-        Message::Diagnostic { source: 0x0E80, target: 0x1001, data: vec![0x22, 0xF1, 0x90] },
-        Message::DiagnosticAck { source: 0x1001, target: 0x0E80, code: 0, previous: vec![] },
-        Message::DiagnosticAck { source: 0x1001, target: 0x0E80, code: 0, previous: vec![0x22] },
+        Message::Diagnostic {
+            source: 0x0E80,
+            target: 0x1001,
+            data: vec![0x22, 0xF1, 0x90],
+        },
+        Message::DiagnosticAck {
+            source: 0x1001,
+            target: 0x0E80,
+            code: 0,
+            previous: vec![],
+        },
+        Message::DiagnosticAck {
+            source: 0x1001,
+            target: 0x0E80,
+            code: 0,
+            previous: vec![0x22],
+        },
         Message::DiagnosticNack {
             source: 0x1001,
             target: 0x0E80,
@@ -82,10 +109,19 @@ fn another_implementation_reads_and_writes_the_same_bytes() {
 
 #[test]
 fn known_bytes() {
-    let request =
-        Message::ActivationRequest { source: 0x0E80, activation: ActivationType::Default, oem: None };
-    assert_eq!(request.encode(), [0x02, 0xFD, 0, 5, 0, 0, 0, 7, 0x0E, 0x80, 0, 0, 0, 0, 0]);
-    assert_eq!(Message::IdentificationRequest.encode(), [0xFF, 0x00, 0, 1, 0, 0, 0, 0]);
+    let request = Message::ActivationRequest {
+        source: 0x0E80,
+        activation: ActivationType::Default,
+        oem: None,
+    };
+    assert_eq!(
+        request.encode(),
+        [0x02, 0xFD, 0, 5, 0, 0, 0, 7, 0x0E, 0x80, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(
+        Message::IdentificationRequest.encode(),
+        [0xFF, 0x00, 0, 1, 0, 0, 0, 0]
+    );
 }
 
 #[test]
@@ -94,12 +130,21 @@ fn the_version_of_2019_is_read_and_others_are_refused() {
     bytes[0] = 0x03;
     bytes[1] = 0xFC;
     assert_eq!(Message::decode(&bytes), Ok(Message::AliveCheckRequest));
-    for (version, inverse) in [(0x02, 0xFC), (0x03, 0x03), (0x01, 0xFE), (0x04, 0xFB), (0xFF, 0x00)] {
+    for (version, inverse) in [
+        (0x02, 0xFC),
+        (0x03, 0x03),
+        (0x01, 0xFE),
+        (0x04, 0xFB),
+        (0xFF, 0x00),
+    ] {
         bytes[0] = version;
         bytes[1] = inverse;
         let error = Message::decode(&bytes).unwrap_err();
         assert_eq!(error, DecodeError::Pattern { version, inverse });
-        assert_eq!((error.nack(), error.closes()), (HeaderNackCode::IncorrectPattern, true));
+        assert_eq!(
+            (error.nack(), error.closes()),
+            (HeaderNackCode::IncorrectPattern, true)
+        );
     }
 }
 
@@ -109,7 +154,10 @@ fn a_wrong_length_is_said_for_every_type() {
         let bytes = message.encode();
         let mut long = bytes.clone();
         long.push(0);
-        assert!(matches!(Message::decode(&long), Err(DecodeError::Length { .. })), "{message:?}");
+        assert!(
+            matches!(Message::decode(&long), Err(DecodeError::Length { .. })),
+            "{message:?}"
+        );
         for end in 0..bytes.len() {
             assert!(Message::decode(&bytes[..end]).is_err(), "{message:?}");
         }

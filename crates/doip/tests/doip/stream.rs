@@ -43,7 +43,13 @@ fn an_unknown_type_is_skipped_and_the_next_message_read() {
 fn a_long_message_is_skipped_without_being_kept() {
     let mut decoder = StreamDecoder::new(16);
     decoder.push(&[0x02, 0xFD, 0x80, 0x01, 0x00, 0x10, 0x00, 0x00]);
-    assert_eq!(all(&mut decoder), [Err(DecodeError::TooLarge { length: 0x10_0000, limit: 16 })]);
+    assert_eq!(
+        all(&mut decoder),
+        [Err(DecodeError::TooLarge {
+            length: 0x10_0000,
+            limit: 16
+        })]
+    );
     for _ in 0..16 {
         decoder.push(&vec![0; 0x1_0000]);
         assert!(all(&mut decoder).is_empty());
@@ -56,14 +62,20 @@ fn a_long_message_is_skipped_without_being_kept() {
 fn four_gibibytes_announced_are_skipped_as_well() {
     let mut decoder = StreamDecoder::default();
     decoder.push(&[0x02, 0xFD, 0x80, 0x01, 0xFF, 0xFF, 0xFF, 0xFF]);
-    assert!(matches!(all(&mut decoder)[..], [Err(DecodeError::TooLarge { length: u32::MAX, .. })]));
+    assert!(matches!(
+        all(&mut decoder)[..],
+        [Err(DecodeError::TooLarge { length: u32::MAX, .. })]
+    ));
 }
 
 #[test]
 fn a_wrong_pattern_is_said_after_two_bytes_and_stays() {
     let mut decoder = StreamDecoder::default();
     decoder.push(&[0x02, 0x02]);
-    let wrong = DecodeError::Pattern { version: 2, inverse: 2 };
+    let wrong = DecodeError::Pattern {
+        version: 2,
+        inverse: 2,
+    };
     assert_eq!(decoder.next_message(), Err(wrong));
     decoder.push(&Message::AliveCheckRequest.encode());
     assert_eq!(decoder.next_message(), Err(wrong));

@@ -43,12 +43,12 @@ impl Ecu {
         if self.program == Program::Boot {
             return None;
         }
-        let held = self
+        let mut held = self
             .spec
             .outputs
             .iter()
             .filter(|output| self.held.contains(&output.did));
-        let forced = held.filter_map(|output| output.effects.get(&did)).next();
+        let forced = held.find_map(|output| output.effects.get(&did));
         let kept = self.memory.values.get(&did_key(did));
         let given = self.spec.values.get(&did);
         forced.or(kept).or(given).map(|text| spec::bytes(text))

@@ -88,6 +88,10 @@ type Outcome = Result<Done, Nrc>;
 
 /// One control unit. Time is a duration since any fixed origin.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are independent facts of a control unit, not one state"
+)]
 pub struct Ecu {
     spec: EcuSpec,
     vin: String,
@@ -316,7 +320,7 @@ impl Ecu {
 
     fn change_session(&mut self, session: Session) -> Outcome {
         match session {
-            Session::Default | Session::Extended => {}
+            Session::Other(_) => return Err(Nrc::SubFunctionNotSupported),
             Session::Programming if self.spec.memory_bytes == 0 => return Err(Nrc::SubFunctionNotSupported),
             Session::Programming if self.session == Session::Default => {
                 return Err(Nrc::SubFunctionNotSupportedInActiveSession);
@@ -325,8 +329,7 @@ impl Ecu {
             Session::Programming if self.session == Session::Extended && !self.preconditions_checked => {
                 return Err(Nrc::ConditionsNotCorrect);
             }
-            Session::Programming => {}
-            Session::Other(_) => return Err(Nrc::SubFunctionNotSupported),
+            Session::Default | Session::Extended | Session::Programming => {}
         }
         let into_boot = session == Session::Programming && self.program == Program::App;
         let out_of_boot =

@@ -174,10 +174,10 @@ impl Ecu {
             return Err(Nrc::RequestSequenceError);
         }
         let mut data = transfer.data;
-        if self.faults.corrupts() {
-            if let Some(byte) = data.last_mut() {
-                *byte ^= 0x01;
-            }
+        if self.faults.corrupts()
+            && let Some(byte) = data.last_mut()
+        {
+            *byte ^= 0x01;
         }
         let image = Image::parse(&data).ok();
         let flashed = Flashed {

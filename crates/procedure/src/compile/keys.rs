@@ -1,5 +1,7 @@
 //! Unknown keys, all at once, with the nearest known one. The JSON Schema is the list of what is known.
 
+use std::sync::LazyLock;
+
 use serde_json::Value;
 
 use super::Findings;
@@ -7,8 +9,8 @@ use crate::document::schema;
 use crate::spans::{Node, join};
 
 pub(super) fn check(root: &Node, findings: &mut Findings) {
-    let schema = schema();
-    walk(root, &schema, &schema, "", findings);
+    static SCHEMA: LazyLock<Value> = LazyLock::new(schema);
+    walk(root, &SCHEMA, &SCHEMA, "", findings);
 }
 
 fn walk(node: &Node, schema: &Value, root: &Value, path: &str, findings: &mut Findings) {

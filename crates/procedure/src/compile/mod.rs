@@ -51,8 +51,8 @@ pub fn compile(yaml: &str) -> Result<Plan, Vec<Diagnostic>> {
         let message = format!("the procedure has {} bytes", yaml.len());
         return Err(vec![whole(message, format!("keep it below {MAX_SOURCE} bytes"))]);
     }
-    let tree: Spanned<Node> =
-        serde_saphyr::from_str(yaml).map_err(|error| vec![of_yaml(&error, &Spans::default())])?;
+    let tree: Spanned<Node> = serde_saphyr::from_str_with_options(yaml, options())
+        .map_err(|error| vec![of_yaml(&error, yaml, &Spans::default())])?;
     let mut findings = Findings {
         spans: Spans::of(&tree),
         list: Vec::new(),
@@ -61,8 +61,8 @@ pub fn compile(yaml: &str) -> Result<Plan, Vec<Diagnostic>> {
     if !findings.list.is_empty() {
         return Err(findings.list);
     }
-    let document: ProcedureDoc =
-        serde_saphyr::from_str(yaml).map_err(|error| vec![of_yaml(&error, &findings.spans)])?;
+    let document: ProcedureDoc = serde_saphyr::from_str_with_options(yaml, options())
+        .map_err(|error| vec![of_yaml(&error, yaml, &findings.spans)])?;
     let plan = build(document, yaml, &mut findings);
     rules::check(&plan, &mut findings);
     if findings.list.is_empty() {
@@ -84,9 +84,20 @@ fn whole(message: String, help: String) -> Diagnostic {
     }
 }
 
-fn of_yaml(error: &serde_saphyr::Error, spans: &Spans) -> Diagnostic {
+/// YAML 1.2: `off` and `yes` are words, only `true` and `false` are booleans.
+fn options() -> serde_saphyr::Options {
+    serde_saphyr::options! { strict_booleans: true }
+}
+
+fn of_yaml(error: &serde_saphyr::Error, yaml: &str, spans: &Spans) -> Diagnostic {
     let (line, column) = error.location().map_or((0, 0), place);
-    let message = error.without_snippet().to_string();
+    let said = error.without_snippet().to_string();
+    // The place stands beside the message already.
+    let said = said.split(" at line ").next().unwrap_or_default();
+    let message = match written_at(yaml, line, column) {
+        Some(written) if !said.contains(written) => format!("`{written}`: {said}"),
+        _ => said.to_owned(),
+    };
     Diagnostic {
         line,
         column,
@@ -94,6 +105,16 @@ fn of_yaml(error: &serde_saphyr::Error, spans: &Spans) -> Diagnostic {
         message,
         help: "compare with docs/schemas/procedure.schema.json".to_owned(),
     }
+}
+
+/// The scalar that begins at a place.
+fn written_at(yaml: &str, line: u64, column: u64) -> Option<&str> {
+    let line = yaml.lines().nth(usize::try_from(line.checked_sub(1)?).ok()?)?;
+    let (begin, _) = line
+        .char_indices()
+        .nth(usize::try_from(column.checked_sub(1)?).ok()?)?;
+    let written = line.get(begin..)?.split([',', '}', ']', '#']).next()?.trim();
+    (!written.is_empty() && written.len() <= 64).then_some(written)
 }
 
 fn build(document: ProcedureDoc, yaml: &str, findings: &mut Findings) -> Plan {

@@ -144,15 +144,12 @@ impl Script {
     }
 
     async fn unlock(&mut self, level: u8) -> Result<(), Trouble> {
-        let seed = match self
-            .request(Request::RequestSeed {
-                level,
-                record: Vec::new(),
-            })
-            .await?
-        {
-            Some(Response::Seed { seed, .. }) => seed,
-            _ => return Err(Trouble::Silent("no seed in the answer".to_owned())),
+        let request = Request::RequestSeed {
+            level,
+            record: Vec::new(),
+        };
+        let Some(Response::Seed { seed, .. }) = self.request(request).await? else {
+            return Err(Trouble::Silent("no seed in the answer".to_owned()));
         };
         if seed.iter().all(|byte| *byte == 0) {
             return Ok(());
@@ -267,16 +264,13 @@ impl Script {
             return Err(input_missing(&format!("artifact `{artifact}` is missing")));
         };
         let size = u32::try_from(image.len()).map_err(|_| input_missing("the image is longer than 4 GiB"))?;
-        let max_block_length = match self
-            .request(Request::RequestDownload {
-                format,
-                address,
-                size,
-            })
-            .await?
-        {
-            Some(Response::DownloadAccepted { max_block_length }) => max_block_length,
-            _ => return Err(Trouble::Silent("no block length in the answer".to_owned())),
+        let request = Request::RequestDownload {
+            format,
+            address,
+            size,
+        };
+        let Some(Response::DownloadAccepted { max_block_length }) = self.request(request).await? else {
+            return Err(Trouble::Silent("no block length in the answer".to_owned()));
         };
         let block = usize::try_from(max_block_length.saturating_sub(2)).unwrap_or(usize::MAX);
         if block == 0 || image.is_empty() {
@@ -358,9 +352,10 @@ impl Script {
     }
 
     async fn compare_dtcs(&mut self, mask: u8, allow: &[u32], expect: &[u32]) -> Result<(), Trouble> {
-        let found = match self.request(Request::ReadDtcsByStatus { mask }).await? {
-            Some(Response::Dtcs { records, .. }) => records,
-            _ => return Err(Trouble::Silent("no faults in the answer".to_owned())),
+        let Some(Response::Dtcs { records: found, .. }) =
+            self.request(Request::ReadDtcsByStatus { mask }).await?
+        else {
+            return Err(Trouble::Silent("no faults in the answer".to_owned()));
         };
         let found: Vec<u32> = found
             .iter()

@@ -33,6 +33,7 @@ pub(super) struct Log {
 
 /// What is held or switched off and has to be given back.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is given back by itself")]
 struct Held {
     comm: bool,
     dtc: bool,
@@ -48,6 +49,10 @@ struct End {
 }
 
 /// State of one attempt.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts that the verdict is made of"
+)]
 pub(super) struct Script {
     pub(super) desk: Desk,
     pub(super) plan: Arc<Plan>,
@@ -110,7 +115,7 @@ impl Script {
             },
         };
         if mode == Mode::Inspect {
-            return self.conclude_inspection(end).await;
+            return self.conclude_inspection(&end);
         }
         self.conclude(end).await
     }
@@ -385,7 +390,7 @@ impl Script {
         })));
     }
 
-    async fn conclude_inspection(mut self, end: End) -> FinalOutcome {
+    fn conclude_inspection(mut self, end: &End) -> FinalOutcome {
         let after = self.before.clone();
         let detail = end.trouble.as_ref().map_or_else(
             || {

@@ -2,4 +2,5 @@
 
 mod client;
 mod codec;
+mod independent;
 mod transfer;
