@@ -1,1 +1,75 @@
+//! The properties that every implementation of [`crate::Store`] has, each as one function on an empty store.
+//!
+//! `conformance!(make)` makes a test of each; `make` is an async function that gives an empty store and
+//! whatever must live as long as it. Identifiers and times are counted up, so a failure repeats itself.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    clippy::too_many_lines,
+    reason = "a suite of tests: it panics where a property does not hold, and a story is read in one piece"
+)]
+
+mod fixture;
+mod jobs;
+mod ledger;
+mod log;
+mod withdrawal;
+
+pub use fixture::Fixture;
+pub use jobs::*;
+pub use ledger::*;
+pub use log::*;
+pub use withdrawal::*;
+
+/// Makes a `#[tokio::test]` of every property.
+#[macro_export]
+macro_rules! conformance {
+    ($make:path) => {
+        $crate::conformance!($make;
+            a_batch_is_stored_in_order_and_receipted,
+            a_replayed_batch_changes_nothing,
+            a_gap_is_left_and_said,
+            other_content_is_kept_aside_and_alarmed,
+            an_unreadable_event_is_rejected_and_the_stream_goes_on,
+            an_unattributed_message_is_a_dead_letter,
+            a_hole_settles_its_range,
+            a_spool_waits_for_its_predecessor,
+            absurd_numbers_break_nothing,
+            a_poisoned_projection_marks_one_event,
+            a_lost_lease_leaves_its_slot_out,
+            a_lease_has_one_owner_and_rising_terms,
+            an_unknown_spool_is_answered_with_zero,
+            receipts_beyond_the_ledger_begin_a_generation,
+            a_restored_bench_is_told,
+            concurrent_writers_lose_nothing,
+            a_job_runs_from_request_to_verdict,
+            a_repeated_request_is_the_same_job,
+            one_vehicle_has_one_open_job,
+            a_bench_has_at_most_32_open_jobs,
+            a_job_goes_to_a_bench_that_can_do_it,
+            a_taken_over_attempt_is_fenced,
+            in_doubt_holds_the_vehicle_until_decided,
+            an_unknown_job_is_reported,
+            what_the_state_forbids_is_refused,
+            no_offer_before_every_bench_is_heard_after_a_restore,
+            a_withdrawal_needs_the_bench,
+            an_acceptance_in_flight_wins_over_a_withdrawal,
+            a_deadline_ends_what_nobody_accepted,
+            presence_follows_the_current_run,
+            the_change_log_has_every_change_once,
+            pages_hold_every_row_once,
+            the_outbox_keeps_order_and_its_newest_relayed_row,
+            a_version_never_changes,
+        );
+    };
+    ($make:path; $($name:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                let (store, _keep) = $make().await;
+                $crate::conformance::$name($crate::conformance::Fixture::new(store)).await;
+            }
+        )+
+    };
+}

@@ -1,0 +1,26 @@
+//! The storage in SQLite, on real files.
+
+mod crash;
+mod suite;
+mod target;
+
+use std::path::Path;
+
+use fleet_clock::{new_uuid, wall_now};
+use fleet_domain::StoreGeneration;
+use fleet_store_sqlite::SqliteStore;
+
+async fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(
+        path,
+        "plant-1".parse().unwrap(),
+        wall_now(),
+        StoreGeneration(uuid::Uuid::from_u128(1)),
+    )
+    .await
+    .unwrap()
+}
+
+fn fresh() -> StoreGeneration {
+    StoreGeneration(new_uuid())
+}

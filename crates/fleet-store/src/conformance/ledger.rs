@@ -1,0 +1,630 @@
+//! What becomes of messages.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fleet_domain::{
+    AttemptRef, BenchReport, DeviceId, JobId, Place, Predecessor, RejectCode, Slot, SpoolId, Verdict,
+};
+
+use super::fixture::{Fixture, OTHER_VIN, VIN, accepted, attempt, digest, finished};
+use crate::{
+    AlarmKind, ChangeKind, EventStanding, Inbound, InboundEvent, InboundMessage, IngestBatch, Page,
+    RejectedEvent,
+};
+
+fn as_event(item: &Inbound) -> &InboundEvent {
+    match &item.message {
+        InboundMessage::Event(event) => event,
+        other => panic!("{other:?} is no event"),
+    }
+}
+
+/// The same place with other bytes.
+fn forged(item: &Inbound) -> Inbound {
+    let mut item = item.clone();
+    if let InboundMessage::Event(event) = &mut item.message {
+        event.bytes = Bytes::from_static(b"other content");
+        event.digest = digest(&event.bytes);
+    }
+    item
+}
+
+/// The same place, unreadable.
+fn unreadable(item: &Inbound) -> Inbound {
+    let event = as_event(item);
+    Inbound {
+        message: InboundMessage::Rejected(RejectedEvent {
+            place: event.place,
+            digest: digest(b"rubbish"),
+            code: RejectCode::Malformed,
+            bytes: Bytes::from_static(b"rubbish"),
+            reason: "not JSON".to_owned(),
+        }),
+        ..item.clone()
+    }
+}
+
+async fn stored(fixture: &Fixture, device: &DeviceId, spool: SpoolId) -> Vec<u64> {
+    let events = fixture.store.events(device, spool, 1, 1000).await.unwrap();
+    events.iter().map(|event| event.seq).collect()
+}
+
+/// Events come out as they came in: order, bytes, one outbox row each, one receipt per spool.
+pub async fn a_batch_is_stored_in_order_and_receipted(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let mut items = vec![fixture.started(&mut bench, VIN, &[])];
+    let of = AttemptRef {
+        job: JobId(fixture.uuid()),
+        attempt: 1,
+        fence: 1,
+    };
+    items.extend(fixture.steps(&mut bench, of, 150));
+    let outcome = fixture.ingest(items.clone()).await;
+    assert_eq!(outcome.counts.stored, 151);
+    let [receipt] = &outcome.receipts[..] else {
+        panic!("{:?}", outcome.receipts)
+    };
+    assert_eq!(
+        (receipt.through, receipt.gap, receipt.rejected.len()),
+        (151, false, 0)
+    );
+    let events = fixture
+        .store
+        .events(&bench.device, bench.spool, 1, 1000)
+        .await
+        .unwrap();
+    for (event, item) in events.iter().zip(&items) {
+        assert_eq!(event.bytes, as_event(item).bytes);
+        assert_eq!(event.digest, as_event(item).digest);
+    }
+    let outbox = fixture.store.outbox_read(0, 1000).await.unwrap();
+    assert_eq!(
+        outbox.iter().map(|row| row.event.seq).collect::<Vec<_>>(),
+        (1..=151).collect::<Vec<_>>()
+    );
+}
+
+/// A batch that is given again, as after a commit whose answer was lost, is all duplicates.
+pub async fn a_replayed_batch_changes_nothing(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let job = fixture.offered(VIN).await;
+    let of = attempt(&job);
+    let generation = fixture.store.generation();
+    let mut items = vec![fixture.event(&mut bench, accepted(&job, generation))];
+    items.extend(fixture.steps(&mut bench, of, 3));
+    items.push(fixture.event(&mut bench, finished(of, Verdict::Passed)));
+    fixture.ingest(items.clone()).await;
+    let (job, totals) = (
+        fixture.job(of.job).await,
+        fixture.store.ledger_totals().await.unwrap(),
+    );
+    let outcome = fixture.ingest(items.clone()).await;
+    assert_eq!(outcome.counts.duplicates, 5);
+    assert_eq!(outcome.counts.stored + outcome.counts.conflicts, 0);
+    assert_eq!(outcome.receipts[0].through, 6);
+    assert_eq!(fixture.job(of.job).await, job);
+    let again = fixture.store.ledger_totals().await.unwrap();
+    assert_eq!((again.stored, again.in_outbox), (totals.stored, totals.in_outbox));
+    // Twice in one batch is the same as in two.
+    let mut twice = vec![fixture.event(
+        &mut bench,
+        BenchReport::Unknown {
+            r#type: "x".to_owned(),
+        },
+    )];
+    twice.push(twice[0].clone());
+    let outcome = fixture.ingest(twice).await;
+    assert_eq!((outcome.counts.stored, outcome.counts.duplicates), (1, 1));
+}
+
+/// What comes too early is left, and the receipt says so.
+pub async fn a_gap_is_left_and_said(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let first = fixture.started(&mut bench, VIN, &[]);
+    let _lost = fixture.started(&mut bench, VIN, &[]);
+    let third = fixture.started(&mut bench, VIN, &[]);
+    let outcome = fixture.ingest(vec![first, third]).await;
+    assert_eq!((outcome.counts.stored, outcome.counts.gaps), (1, 1));
+    assert_eq!((outcome.receipts[0].through, outcome.receipts[0].gap), (1, true));
+    assert_eq!(stored(&fixture, &bench.device, bench.spool).await, [1]);
+    let [counts] = fixture.store.bench_ledger(&bench.device).await.unwrap()[..] else {
+        panic!("one spool")
+    };
+    assert_eq!((counts.announced, counts.outstanding, counts.gaps), (3, 2, 1));
+}
+
+/// The first content stays, the second is told, alarmed and rejected; nothing is held back.
+pub async fn other_content_is_kept_aside_and_alarmed(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let first = fixture.started(&mut bench, VIN, &[]);
+    let second = fixture.started(&mut bench, VIN, &[]);
+    fixture.ingest(vec![first.clone()]).await;
+    let outcome = fixture.ingest(vec![forged(&first), second]).await;
+    assert_eq!((outcome.counts.conflicts, outcome.counts.stored), (1, 1));
+    assert_eq!(outcome.receipts[0].through, 2);
+    assert_eq!(outcome.receipts[0].rejected.len(), 1);
+    assert_eq!(outcome.receipts[0].rejected[0].code, RejectCode::Conflict);
+    assert!(
+        outcome
+            .alarms
+            .iter()
+            .any(|alarm| alarm.kind == AlarmKind::Conflict)
+    );
+    let events = fixture
+        .store
+        .events(&bench.device, bench.spool, 1, 10)
+        .await
+        .unwrap();
+    assert_eq!(events[0].bytes, as_event(&first).bytes);
+    // The same again is one alarm with a count.
+    fixture.ingest(vec![forged(&first)]).await;
+    let alarms = fixture.store.alarms(&Page::default()).await.unwrap().items;
+    assert_eq!(
+        alarms
+            .iter()
+            .filter(|alarm| alarm.kind == AlarmKind::Conflict)
+            .count(),
+        1
+    );
+    assert_eq!(alarms[0].count, 2);
+}
+
+/// A rejection is settled, told until the bench knows it, and stays a rejection.
+pub async fn an_unreadable_event_is_rejected_and_the_stream_goes_on(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let first = fixture.started(&mut bench, VIN, &[]);
+    let second = fixture.started(&mut bench, VIN, &[]);
+    let third = fixture.started(&mut bench, VIN, &[]);
+    let outcome = fixture.ingest(vec![first, unreadable(&second), third]).await;
+    assert_eq!((outcome.counts.stored, outcome.counts.rejected), (2, 1));
+    assert_eq!(outcome.receipts[0].through, 3);
+    let rejected = &outcome.receipts[0].rejected;
+    assert_eq!((rejected[0].seq, rejected[0].code), (2, RejectCode::Malformed));
+    let letters = fixture.store.dead_letters(&Page::default()).await.unwrap().items;
+    assert_eq!((letters.len(), &letters[0].bytes[..]), (1, &b"rubbish"[..]));
+    assert_eq!((letters[0].seq, letters[0].code.as_str()), (Some(2), "malformed"));
+    // Mended afterwards: rejected stays rejected.
+    let outcome = fixture.ingest(vec![second]).await;
+    assert_eq!((outcome.counts.duplicates, outcome.counts.stored), (1, 0));
+    assert_eq!(outcome.receipts[0].rejected.len(), 1);
+    // Known to the bench: no longer told.
+    let generation = fixture.store.generation();
+    let mut facts = fixture.facts(&bench, Some(generation), 0);
+    facts.held[0].rejections_known = 2;
+    let fourth = fixture.started(&mut bench, VIN, &[]);
+    let outcome = fixture.ingest(vec![Fixture::sync(&bench, facts), fourth]).await;
+    assert!(outcome.receipts[0].rejected.is_empty());
+    assert!(outcome.answers[0].1.spools[0].rejected.is_empty());
+}
+
+/// Without a place there is nothing to settle: kept, alarmed, told.
+pub async fn an_unattributed_message_is_a_dead_letter(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let lost = Inbound {
+        slot: Slot::of(&bench.device),
+        device: bench.device.clone(),
+        message: InboundMessage::Unattributed {
+            bytes: Bytes::from_static(b"{}"),
+            user_properties: vec![("spool".to_owned(), "?".to_owned())],
+            reason: "user property \"seq\" is missing".to_owned(),
+        },
+    };
+    let outcome = fixture.ingest(vec![lost.clone()]).await;
+    assert!(
+        outcome.receipts[0].unattributed,
+        "told even before the first spool is known"
+    );
+    let first = fixture.started(&mut bench, VIN, &[]);
+    let outcome = fixture.ingest(vec![lost, first]).await;
+    assert_eq!(outcome.receipts.len(), 1);
+    assert_eq!(
+        (outcome.receipts[0].through, outcome.receipts[0].unattributed),
+        (1, true)
+    );
+    let letters = fixture.store.dead_letters(&Page::default()).await.unwrap().items;
+    assert_eq!(letters.len(), 2);
+    assert!(letters[0].user_properties_json.contains("spool"));
+    assert_eq!(outcome.alarms[0].count, 2);
+}
+
+/// A hole stands for its range, and for what is still missing of it.
+pub async fn a_hole_settles_its_range(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let first = fixture.started(&mut bench, VIN, &[]);
+    let hole = |fixture: &mut Fixture, seq, to| {
+        let place = Place {
+            spool: bench.spool,
+            seq,
+            predecessor: None,
+            hole_to: Some(to),
+        };
+        let reason = "unreadable".to_owned();
+        fixture.event_at(&bench.device, place, None, BenchReport::Hole { to, reason })
+    };
+    let (wide, again, late) = (
+        hole(&mut fixture, 2, 5),
+        hole(&mut fixture, 3, 4),
+        hole(&mut fixture, 4, 7),
+    );
+    let outcome = fixture.ingest(vec![first, wide, again, late]).await;
+    assert_eq!((outcome.counts.holes, outcome.counts.duplicates), (2, 1));
+    assert_eq!(outcome.receipts[0].through, 7);
+    let [counts] = fixture.store.bench_ledger(&bench.device).await.unwrap()[..] else {
+        panic!("one spool")
+    };
+    assert_eq!((counts.stored, counts.holes, counts.announced), (1, 6, 7));
+    assert_eq!(fixture.store.outbox_read(0, 10).await.unwrap().len(), 1);
+}
+
+/// Rule 2: order of a device's spools.
+pub async fn a_spool_waits_for_its_predecessor(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let old = [
+        fixture.started(&mut bench, VIN, &[]),
+        fixture.started(&mut bench, VIN, &[]),
+    ];
+    fixture.restart(&mut bench);
+    let new = fixture.started(&mut bench, VIN, &[]);
+    let outcome = fixture.ingest(vec![old[0].clone(), new.clone()]).await;
+    assert_eq!((outcome.counts.stored, outcome.counts.gaps), (1, 1));
+    assert!(stored(&fixture, &bench.device, bench.spool).await.is_empty());
+    // In a later batch the store has to know by itself what the spool waits for.
+    let outcome = fixture.ingest(vec![new.clone()]).await;
+    assert_eq!(outcome.counts.gaps, 1);
+    let outcome = fixture.ingest(vec![old[1].clone(), new]).await;
+    assert_eq!(outcome.counts.stored, 2);
+    assert_eq!(stored(&fixture, &bench.device, bench.spool).await, [1]);
+}
+
+/// A bench may send anything; every query and the next batch still work.
+pub async fn absurd_numbers_break_nothing(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let largest = i64::MAX.unsigned_abs();
+    for name in ["bench-1", "bench-2"] {
+        let bench = fixture.bench(name);
+        let place = Place {
+            spool: bench.spool,
+            seq: largest,
+            predecessor: None,
+            hole_to: None,
+        };
+        let far = fixture.event_at(
+            &bench.device,
+            place,
+            None,
+            BenchReport::Unknown {
+                r#type: "x".to_owned(),
+            },
+        );
+        let mut facts = fixture.facts(&bench, None, u64::MAX);
+        facts.number = u64::MAX;
+        facts.connect_counter = u64::MAX;
+        facts.held[0].next_seq = u64::MAX;
+        facts.held[0].receipted = u64::MAX;
+        facts.held[0].rejections_known = u64::MAX;
+        facts.former.push(Predecessor {
+            spool: SpoolId(fixture.uuid()),
+            last_seq: u64::MAX,
+        });
+        fixture.ingest(vec![far, Fixture::sync(&bench, facts)]).await;
+    }
+    fixture.store.ledger_totals().await.unwrap();
+    fixture.store.counts().await.unwrap();
+    let benches = fixture
+        .store
+        .benches(&crate::BenchFilter::default(), &Page::default())
+        .await
+        .unwrap();
+    assert_eq!(benches.items.len(), 2);
+    fixture
+        .store
+        .bench_ledger(&benches.items[0].device)
+        .await
+        .unwrap();
+    let mut sane = fixture.bench("bench-3");
+    let event = fixture.started(&mut sane, VIN, &[]);
+    assert_eq!(fixture.ingest(vec![event]).await.counts.stored, 1);
+}
+
+/// Rule 12: whatever can't be projected is stored, receipted and marked, and nothing around it suffers.
+pub async fn a_poisoned_projection_marks_one_event(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let job = fixture.offered(VIN).await;
+    let of = attempt(&job);
+    let generation = fixture.store.generation();
+    let mut items = vec![fixture.event(&mut bench, accepted(&job, generation))];
+    items.extend(fixture.steps(&mut bench, of, 40));
+    let poison = |fixture: &mut Fixture, change: fn(&mut fleet_domain::report::StepReport)| {
+        let BenchReport::StepFinished(mut step) = fixture.step(of, 77) else {
+            unreachable!()
+        };
+        change(&mut step);
+        BenchReport::StepFinished(step)
+    };
+    let poisons = [
+        poison(&mut fixture, |step| {
+            step.measurements_json = "{not json".to_owned()
+        }),
+        poison(&mut fixture, |step| step.duration_ms = u64::MAX),
+        poison(&mut fixture, |step| step.index = 3),
+        finished(
+            AttemptRef {
+                fence: u64::MAX,
+                ..of
+            },
+            Verdict::Passed,
+        ),
+        BenchReport::Unknown {
+            r#type: "vds.new.v9".to_owned(),
+        },
+        BenchReport::Unreadable {
+            r#type: "vds.step.finished.v1".to_owned(),
+            reason: "missing field `of`".to_owned(),
+        },
+        // Accepted twice: the machine forbids it.
+        accepted(&job, generation),
+    ];
+    let expected = u64::try_from(poisons.len()).unwrap();
+    for report in poisons {
+        items.push(fixture.event(&mut bench, report));
+    }
+    items.push(fixture.event(&mut bench, finished(of, Verdict::Passed)));
+    let outcome = fixture.ingest(items.clone()).await;
+    assert_eq!(outcome.counts.stored, u64::try_from(items.len()).unwrap());
+    assert_eq!(outcome.counts.unprojected, expected);
+    assert_eq!(outcome.receipts[0].through, bench.next_seq - 1);
+    assert_eq!(fixture.store.steps(of.job, 1).await.unwrap().len(), 40);
+    let job = fixture.job(of.job).await;
+    assert_eq!((job.job.verdict, job.steps_done), (Some(Verdict::Passed), 40));
+    let events = fixture
+        .store
+        .events(&bench.device, bench.spool, 43, 7)
+        .await
+        .unwrap();
+    for event in events {
+        assert!(
+            matches!(&event.standing, EventStanding::Unprojected(reason) if !reason.is_empty()),
+            "{event:?}"
+        );
+    }
+    assert_eq!(fixture.store.ledger_totals().await.unwrap().unprojected, expected);
+    assert_eq!(
+        fixture.store.outbox_read(0, 1000).await.unwrap().len(),
+        items.len() + 1,
+        "what can't be shown is relayed all the same"
+    );
+}
+
+/// Rule 10: a slot whose term is lost is left out; the others of the batch are stored.
+pub async fn a_lost_lease_leaves_its_slot_out(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut mine = fixture.bench("bench-1");
+    let mut lost = fixture.bench("bench-2");
+    assert_ne!(Slot::of(&mine.device), Slot::of(&lost.device));
+    let later = fixture.now + Duration::from_secs(60);
+    let taken = fixture
+        .store
+        .claim_slot(
+            Slot::of(&lost.device),
+            "replica-2",
+            later,
+            Duration::from_secs(30),
+        )
+        .await
+        .unwrap()
+        .unwrap();
+    let items = vec![
+        fixture.started(&mut lost, VIN, &[]),
+        fixture.started(&mut mine, VIN, &[]),
+    ];
+    let outcome = fixture.ingest(items.clone()).await;
+    assert_eq!(outcome.lost_slots, [Slot::of(&lost.device)]);
+    assert_eq!(outcome.counts.stored, 1);
+    assert_eq!(outcome.receipts.len(), 1);
+    assert_eq!(outcome.receipts[0].device, mine.device);
+    assert!(fixture.store.bench(&lost.device).await.unwrap().is_none());
+    // Without any lease nothing is stored.
+    fixture.terms.clear();
+    let outcome = fixture.ingest(items.clone()).await;
+    assert_eq!((outcome.lost_slots.len(), outcome.counts.stored), (2, 0));
+    // The new owner takes what the old one left.
+    fixture.terms = vec![taken];
+    let outcome = fixture.ingest(vec![items[0].clone()]).await;
+    assert_eq!((outcome.lost_slots.len(), outcome.counts.stored), (0, 1));
+}
+
+/// One owner at a time, each claim a higher term, also after a release.
+pub async fn a_lease_has_one_owner_and_rising_terms(fixture: Fixture) {
+    let (store, now, ttl) = (fixture.store, fixture.now, Duration::from_secs(10));
+    let slot = Slot::new(3).unwrap();
+    let first = store.claim_slot(slot, "a", now, ttl).await.unwrap().unwrap();
+    assert!(store.claim_slot(slot, "b", now, ttl).await.unwrap().is_none());
+    assert!(
+        store
+            .renew_slots(&[first], now + Duration::from_secs(8), ttl)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        store
+            .claim_slot(slot, "b", now + Duration::from_secs(12), ttl)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let second = store
+        .claim_slot(slot, "b", now + Duration::from_secs(18), ttl)
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(second.term > first.term);
+    assert_eq!(store.renew_slots(&[first], now, ttl).await.unwrap(), [slot]);
+    store.release_slots(&[first]).await.unwrap();
+    assert!(
+        store.claim_slot(slot, "a", now, ttl).await.unwrap().is_none(),
+        "not the old one's to release"
+    );
+    store.release_slots(&[second]).await.unwrap();
+    let third = store.claim_slot(slot, "a", now, ttl).await.unwrap().unwrap();
+    assert!(third.term > second.term);
+    let again = store.claim_slot(slot, "a", now, ttl).await.unwrap().unwrap();
+    assert!(again.term > third.term, "each connection of its own");
+}
+
+/// Rule 16: the answer echoes the number and names every held spool.
+pub async fn an_unknown_spool_is_answered_with_zero(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.bench("bench-1");
+    let first = fixture.started(&mut bench, VIN, &[]);
+    let facts = fixture.facts(&bench, None, 0);
+    let number = facts.number;
+    let outcome = fixture.ingest(vec![Fixture::sync(&bench, facts)]).await;
+    let (device, answer) = &outcome.answers[0];
+    assert_eq!((device, answer.number), (&bench.device, number));
+    assert_eq!(answer.spools[0].through, 0);
+    assert!(!answer.bench_restored);
+    assert_eq!(answer.generation, fixture.store.generation());
+    assert_eq!(
+        outcome.lists,
+        std::slice::from_ref(&bench.device),
+        "it doesn't know the generation yet"
+    );
+    // Behind earlier messages of the batch.
+    let generation = fixture.store.generation();
+    let facts = fixture.facts(&bench, Some(generation), 0);
+    let outcome = fixture.ingest(vec![first, Fixture::sync(&bench, facts)]).await;
+    assert_eq!(outcome.answers[0].1.spools[0].through, 1);
+    assert!(outcome.lists.is_empty());
+}
+
+/// Rule 18: a database that knows less than it has receipted was restored, and nobody said so.
+pub async fn receipts_beyond_the_ledger_begin_a_generation(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let before = fixture.store.generation();
+    let lost = fixture.started(&mut bench, VIN, &[]);
+    let mut facts = fixture.facts(&bench, Some(before), 0);
+    facts.held[0].receipted = 2;
+    let outcome = fixture.ingest(vec![Fixture::sync(&bench, facts)]).await;
+    let after = fixture.store.generation();
+    assert!(after > before);
+    assert_eq!(outcome.new_generation, Some(after));
+    assert_eq!(outcome.answers[0].1.generation, after);
+    assert_eq!(
+        outcome.answers[0].1.spools[0].through, 1,
+        "obeyed although it is lower"
+    );
+    assert!(
+        outcome
+            .alarms
+            .iter()
+            .any(|alarm| alarm.kind == AlarmKind::UndeclaredRestore)
+    );
+    assert!(outcome.lists.contains(&bench.device));
+    // The same statement in the old generation proves nothing new.
+    let mut facts = fixture.facts(&bench, Some(before), 0);
+    facts.held[0].receipted = 2;
+    let outcome = fixture.ingest(vec![Fixture::sync(&bench, facts), lost]).await;
+    assert_eq!((outcome.new_generation, outcome.counts.stored), (None, 1));
+    assert_eq!(fixture.store.generation(), after);
+    // A clock that ran backwards can't make a lower one.
+    let declared = fixture.store.declare_restored(before, fixture.now).await.unwrap();
+    assert!(declared > after);
+}
+
+/// Rule 17: a disk that is older than what was heard from it.
+pub async fn a_restored_bench_is_told(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let image = bench.clone();
+    let more = fixture.started(&mut bench, VIN, &[]);
+    fixture.ingest(vec![more]).await;
+    let mut bench = image;
+    fixture.restart(&mut bench);
+    let started = fixture.started(&mut bench, VIN, &[]);
+    let generation = fixture.store.generation();
+    let facts = fixture.facts(&bench, Some(generation), 0);
+    let outcome = fixture.ingest(vec![started, Fixture::sync(&bench, facts)]).await;
+    assert!(outcome.answers[0].1.bench_restored);
+    assert!(
+        outcome
+            .alarms
+            .iter()
+            .any(|alarm| alarm.kind == AlarmKind::BenchRestored)
+    );
+    // The answer may have been lost: the whole run is told; the next one is not.
+    let facts = fixture.facts(&bench, Some(generation), 0);
+    let outcome = fixture.ingest(vec![Fixture::sync(&bench, facts)]).await;
+    assert!(outcome.answers[0].1.bench_restored);
+    fixture.restart(&mut bench);
+    let started = fixture.started(&mut bench, VIN, &[]);
+    let facts = fixture.facts(&bench, Some(generation), 0);
+    let outcome = fixture.ingest(vec![started, Fixture::sync(&bench, facts)]).await;
+    assert!(!outcome.answers[0].1.bench_restored);
+}
+
+/// Writers at the same time: each batch whole, no event lost or double, the change log gapless.
+pub async fn concurrent_writers_lose_nothing(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut work = Vec::new();
+    for n in 0..8 {
+        let mut bench = fixture.bench(&format!("bench-{n}"));
+        let of = AttemptRef {
+            job: JobId(fixture.uuid()),
+            attempt: 1,
+            fence: 1,
+        };
+        let batches: Vec<Vec<Inbound>> = (0..5).map(|_| fixture.steps(&mut bench, of, 10)).collect();
+        work.push(batches);
+    }
+    let tasks = work.into_iter().map(|batches| {
+        let (store, terms, now) = (fixture.store.clone(), fixture.terms.clone(), fixture.now);
+        let spare_generation = store.generation();
+        tokio::spawn(async move {
+            for items in batches {
+                // Each twice, as by a consumer that was thrown out and its successor.
+                for items in [items.clone(), items] {
+                    store
+                        .ingest(IngestBatch {
+                            terms: terms.clone(),
+                            items,
+                            received_at: now,
+                            spare_generation,
+                        })
+                        .await
+                        .unwrap();
+                }
+            }
+        })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    for n in 0..20u8 {
+        let vin = if n % 2 == 0 { VIN } else { OTHER_VIN };
+        let request = fixture.request(vin, "ESP");
+        fixture.store.create_job(request, fixture.now).await.unwrap();
+        fixture.dispatch().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let totals = fixture.store.ledger_totals().await.unwrap();
+    assert_eq!(
+        (totals.stored, totals.duplicates, totals.outstanding),
+        (400, 400, 0)
+    );
+    assert_eq!(fixture.store.outbox_read(0, 1000).await.unwrap().len(), 400);
+    let changes = fixture.store.changes(0, 10_000).await.unwrap();
+    assert!(changes.rows.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq));
+    assert!(changes.rows.iter().any(|row| row.kind == ChangeKind::Job));
+}
