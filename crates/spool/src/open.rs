@@ -37,6 +37,8 @@ struct Candidate {
 struct Marks {
     ends: HashMap<SpoolId, Seq>,
     damaged: bool,
+    /// The file is there and every entry of it can be read.
+    whole: bool,
     bytes: Option<usize>,
 }
 
@@ -116,6 +118,7 @@ fn read_marks<D: Disk>(
     let mut marks = Marks {
         ends: HashMap::new(),
         damaged: false,
+        whole: false,
         bytes: None,
     };
     if !names.iter().any(|name| name == MARKS) {
@@ -134,6 +137,7 @@ fn read_marks<D: Disk>(
             ..whole_file(MARKS, None, DamageKind::Marks)
         });
     }
+    marks.whole = damaged_at.is_none() && !content.is_empty();
     marks.bytes = (damaged_at.is_none() && content.len() % MARK == 0).then_some(content.len());
     Ok(marks)
 }
@@ -298,10 +302,19 @@ fn judge<D: Disk>(
 /// The end of a spool that no later one names.
 fn own_end(candidate: &Candidate, marks: &Marks) -> Seq {
     let state = &candidate.spool.state;
-    let found = candidate.spool.index.keys().next_back().copied().unwrap_or(0);
+    let index = &candidate.spool.index;
     let known = candidate.known.as_ref().map_or(0, |known| known.last_seq);
     let marked = marks.ends.get(&state.id).copied().unwrap_or(0);
-    let end = found.max(known).max(marked);
+    let mut end = known.max(marked);
+    if marks.whole {
+        // Nothing above the mark counted. What was written there is kept up to the first record that is not
+        // whole: a disk may have kept later blocks of a cut-off write and lost earlier ones.
+        while index.contains_key(&(end + 1)) {
+            end += 1;
+        }
+        return end;
+    }
+    end = end.max(index.keys().next_back().copied().unwrap_or(0));
     let torn = candidate
         .bad
         .iter()
@@ -362,11 +375,17 @@ fn find_holes(candidate: &mut Candidate, damage: &mut Vec<Damage>, newest: bool)
             reason: HoleReason::Unreadable,
         });
     }
+    let mut trimmed = false;
     for (file, bad) in &candidate.bad {
         let bytes = bad.bytes as u64;
         let kind = match bad.next {
+            _ if bad.from > last_seq => {
+                if !newest || std::mem::replace(&mut trimmed, true) {
+                    continue;
+                }
+                DamageKind::TrimmedTail { bytes }
+            }
             Some(next) if next == bad.from => DamageKind::Garbage { bytes },
-            None if newest && bad.from > last_seq => DamageKind::TrimmedTail { bytes },
             _ => continue,
         };
         damage.push(Damage {

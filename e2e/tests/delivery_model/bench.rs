@@ -140,7 +140,7 @@ impl Bench {
         truth.markers += 1;
         let marker = truth.markers;
         let mut code = marker.to_string();
-        if marker % 50 == 0 {
+        if marker.is_multiple_of(50) {
             truth.refused.insert(marker);
             code.push_str("/refused");
         }

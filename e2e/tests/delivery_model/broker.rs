@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::server::{Down, Message};
 
 /// How long a receipt or an answer waits for a bench that is away.
-pub(crate) const EXPIRY: Duration = Duration::from_secs(60);
+pub(crate) const EXPIRY: Duration = Duration::from_mins(1);
 
 /// The session of a bench.
 #[derive(Debug, Default)]

@@ -23,6 +23,7 @@ pub(crate) enum Mutant {
 
 /// Chances are of a thousand.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each switches one kind of fault")]
 pub(crate) struct Plan {
     pub(crate) quiet: bool,
     pub(crate) benches: usize,
@@ -60,7 +61,7 @@ impl Plan {
             benches: 1 + usize::try_from(rng.below(3)).unwrap_or(0),
             disturbed: Duration::from_secs(120 + rng.below(360)),
             pause_ms: [300, 1_000, 3_000, 8_000][usize::try_from(rng.below(4)).unwrap_or(0)],
-            latency_ms: [2, 20, 200][usize::try_from(rng.below(3)).unwrap_or(0)],
+            latency_ms: [2, 20, 80][usize::try_from(rng.below(3)).unwrap_or(0)],
             receive_maximum: [1, 5, 20, u16::MAX][usize::try_from(rng.below(4)).unwrap_or(0)],
             segment_bytes: [400, 2_000, 100_000][usize::try_from(rng.below(3)).unwrap_or(0)],
             keep_receipted: if rng.chance(300) {

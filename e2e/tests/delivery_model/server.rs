@@ -67,7 +67,8 @@ pub(crate) struct Outcome {
     pub(crate) down: Vec<(usize, Down)>,
     /// The planner broke its word.
     pub(crate) complaint: Option<String>,
-    pub(crate) bench_restored: Vec<usize>,
+    /// A restore that nobody declared was found (rule 18).
+    pub(crate) new_generation: bool,
 }
 
 impl Database {
@@ -119,7 +120,7 @@ impl Database {
         for ((bench, spool), (gap, unattributed)) in touched {
             let rejections = self.ledgers[bench]
                 .spool(spool)
-                .map(|row| row.rejections())
+                .map(fleet_domain::ledger::SpoolLedger::rejections)
                 .unwrap_or_default();
             let receipt = Receipt {
                 store_generation: self.generation,
@@ -236,13 +237,11 @@ impl Database {
         let decision = self.ledgers[bench].sync(facts, self.generation, fresh);
         if decision.undeclared_restore {
             self.generation = mint();
+            outcome.new_generation = true;
         }
         for (spool, from, to) in decision.forgotten {
             self.holes.push((bench, spool, from, to));
             self.order[bench].push((spool, from));
-        }
-        if decision.bench_restored {
-            outcome.bench_restored.push(bench);
         }
         let spools = decision.spools.into_iter().map(|answer| SpoolAnswer {
             spool_id: answer.spool,
