@@ -38,7 +38,9 @@ pub enum StartError {
     #[error(transparent)]
     Folder(#[from] LockError),
     /// The port of the API is taken or not ours to take.
-    #[error("API and page can't listen on {address}: set http.listen (FLEET_SERVER__HTTP__LISTEN) to a free port")]
+    #[error(
+        "API and page can't listen on {address}: set http.listen (FLEET_SERVER__HTTP__LISTEN) to a free port"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -117,7 +119,12 @@ impl Health {
             detail: if ok { good } else { bad.to_owned() },
         };
         vec![
-            check("broker", self.broker.is_up(), "it takes connections".to_owned(), "it has stopped"),
+            check(
+                "broker",
+                self.broker.is_up(),
+                "it takes connections".to_owned(),
+                "it has stopped",
+            ),
             check(
                 "slots",
                 ready == all,
@@ -161,10 +168,14 @@ impl App {
         // Ports before anything is started: a taken one is the most common fault.
         let listener = TcpListener::bind(config.http.listen)
             .await
-            .map_err(|source| StartError::Listen { address: config.http.listen, source })?;
-        let http_address = listener
-            .local_addr()
-            .map_err(|source| StartError::Listen { address: config.http.listen, source })?;
+            .map_err(|source| StartError::Listen {
+                address: config.http.listen,
+                source,
+            })?;
+        let http_address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.http.listen,
+            source,
+        })?;
         let signer = match &config.signer_secrets {
             Some(path) => Signer::from_file(path)?,
             None => Signer::default(),
@@ -183,8 +194,11 @@ impl App {
             feed: feed.clone(),
         });
         let channels = ingest.take_channels();
-        let health =
-            Health { broker: broker.health(), slots: ingest.slots.clone(), commits: ingest.health.clone() };
+        let health = Health {
+            broker: broker.health(),
+            slots: ingest.slots.clone(),
+            commits: ingest.health.clone(),
+        };
         let dispatch = DispatchHandle::default();
         let tasks = background(&config, &store, &metrics, &feed, &dispatch, &ingest, channels);
         let closing = CancellationToken::new();
@@ -202,15 +216,25 @@ impl App {
             readers: AtomicUsize::new(0),
         }));
         let http = tokio::spawn(
-            axum::serve(listener, router).with_graceful_shutdown(closing.clone().cancelled_owned()).into_future(),
+            axum::serve(listener, router)
+                .with_graceful_shutdown(closing.clone().cancelled_owned())
+                .into_future(),
         );
-        if tokio::time::timeout(SLOTS_WITHIN, ingest.slots.all_ready()).await.is_err() {
-            return Err(StartError::Slots { ready: ingest.slots.ready() });
+        if tokio::time::timeout(SLOTS_WITHIN, ingest.slots.all_ready())
+            .await
+            .is_err()
+        {
+            return Err(StartError::Slots {
+                ready: ingest.slots.ready(),
+            });
         }
         let endpoints = Endpoints::of(&config.plant, http_address, broker.address());
         let file = endpoints
             .write(&config.data_dir)
-            .map_err(|source| StartError::Endpoints { folder: config.data_dir.clone(), source })?;
+            .map_err(|source| StartError::Endpoints {
+                folder: config.data_dir.clone(),
+                source,
+            })?;
         Ok(Self {
             endpoints,
             broker,
@@ -237,7 +261,17 @@ impl App {
     /// Stops in order: no new requests, readers sent away, messages no longer taken, the broker last.
     /// What was not committed was not acknowledged and comes again. Takes at most about ten seconds.
     pub async fn stop(self) {
-        let Self { endpoints: _, broker, ingest, tasks, mut http, closing, feed, _endpoints_file, _lock } = self;
+        let Self {
+            endpoints: _,
+            broker,
+            ingest,
+            tasks,
+            mut http,
+            closing,
+            feed,
+            _endpoints_file,
+            _lock,
+        } = self;
         feed.closed.cancel();
         closing.cancel();
         match tokio::time::timeout(DRAIN, &mut http).await {
@@ -266,7 +300,10 @@ async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
     let path = config.data_dir.join("fleet.db");
     SqliteStore::open(&path, config.plant.clone(), fleet_clock::wall_now(), generation)
         .await
-        .map_err(|source| StartError::Store { folder: config.data_dir.clone(), source })
+        .map_err(|source| StartError::Store {
+            folder: config.data_dir.clone(),
+            source,
+        })
 }
 
 fn background(
@@ -278,8 +315,12 @@ fn background(
     ingest: &Ingest,
     (live, lists): ingest::Channels,
 ) -> Vec<JoinHandle<()>> {
-    let feed_task =
-        FeedTask { store: Arc::clone(store), feed: feed.clone(), live, metrics: metrics.clone() };
+    let feed_task = FeedTask {
+        store: Arc::clone(store),
+        feed: feed.clone(),
+        live,
+        metrics: metrics.clone(),
+    };
     let dispatcher = Dispatcher {
         store: Arc::clone(store),
         outbound: ingest.outbound.clone(),
@@ -294,9 +335,16 @@ fn background(
         loop {
             tokio::time::sleep(interval).await;
             if let Err(error) = pruned.prune(fleet_clock::wall_now()).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "expired rows could not be deleted");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "expired rows could not be deleted"
+                );
             }
         }
     };
-    vec![tokio::spawn(feed_task.run()), tokio::spawn(dispatcher.run()), tokio::spawn(prune)]
+    vec![
+        tokio::spawn(feed_task.run()),
+        tokio::spawn(dispatcher.run()),
+        tokio::spawn(prune),
+    ]
 }

@@ -66,11 +66,18 @@ impl ArtifactFiles {
     /// # Errors
     /// When the folder can't be made or read.
     pub async fn open_folder(folder: PathBuf) -> Result<Self, ArtifactError> {
-        let disk = |source| ArtifactError::Disk { path: folder.clone(), source };
+        let disk = |source| ArtifactError::Disk {
+            path: folder.clone(),
+            source,
+        };
         fs::create_dir_all(&folder).await.map_err(disk)?;
         let mut entries = fs::read_dir(&folder).await.map_err(disk)?;
         while let Some(entry) = entries.next_entry().await.map_err(disk)? {
-            if entry.path().extension().is_some_and(|extension| extension == "tmp") {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "tmp")
+            {
                 fs::remove_file(entry.path()).await.map_err(disk)?;
             }
         }
@@ -85,8 +92,19 @@ impl ArtifactFiles {
         let temp = self.folder.join(format!("{id}.tmp"));
         let file = File::create_new(&temp)
             .await
-            .map_err(|source| ArtifactError::Disk { path: temp.clone(), source })?;
-        Ok(Upload { folder: self.folder.clone(), temp, file, hash: Sha256::new(), size: 0, most, done: false })
+            .map_err(|source| ArtifactError::Disk {
+                path: temp.clone(),
+                source,
+            })?;
+        Ok(Upload {
+            folder: self.folder.clone(),
+            temp,
+            file,
+            hash: Sha256::new(),
+            size: 0,
+            most,
+            done: false,
+        })
     }
 
     /// Opens a file for reading; the size is that of the file on disk.
@@ -111,7 +129,10 @@ impl Upload {
             return Err(ArtifactError::TooLarge { most: self.most });
         }
         self.hash.update(piece);
-        self.file.write_all(piece).await.map_err(|source| self.disk(source))
+        self.file
+            .write_all(piece)
+            .await
+            .map_err(|source| self.disk(source))
     }
 
     /// Makes the file durable under its hash.
@@ -123,14 +144,24 @@ impl Upload {
         self.file.sync_all().await.map_err(|source| self.disk(source))?;
         let sha256 = hex::encode(std::mem::take(&mut self.hash).finalize());
         let place = self.folder.join(&sha256);
-        fs::rename(&self.temp, &place).await.map_err(|source| self.disk(source))?;
+        fs::rename(&self.temp, &place)
+            .await
+            .map_err(|source| self.disk(source))?;
         self.done = true;
-        sync_folder(&self.folder).await.map_err(|source| self.disk(source))?;
-        Ok(Taken { sha256, size: self.size })
+        sync_folder(&self.folder)
+            .await
+            .map_err(|source| self.disk(source))?;
+        Ok(Taken {
+            sha256,
+            size: self.size,
+        })
     }
 
     fn disk(&self, source: io::Error) -> ArtifactError {
-        ArtifactError::Disk { path: self.temp.clone(), source }
+        ArtifactError::Disk {
+            path: self.temp.clone(),
+            source,
+        }
     }
 }
 
@@ -154,35 +185,51 @@ mod tests {
     #[tokio::test]
     async fn a_file_has_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
-        let files = ArtifactFiles::open_folder(folder.path().to_owned()).await.unwrap();
+        let files = ArtifactFiles::open_folder(folder.path().to_owned())
+            .await
+            .unwrap();
         let mut upload = files.begin(Uuid::from_u128(1), 100).await.unwrap();
         upload.write(&Bytes::from_static(b"abc")).await.unwrap();
         drop(upload);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "an upload that was cut leaves nothing");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "an upload that was cut leaves nothing"
+        );
 
         let mut upload = files.begin(Uuid::from_u128(2), 100).await.unwrap();
         upload.write(&Bytes::from_static(b"abc")).await.unwrap();
         let taken = upload.finish().await.unwrap();
         // FIPS 180-2, appendix B.1.
-        assert_eq!(taken.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            taken.sha256,
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert_eq!(files.open(&taken.sha256).await.unwrap().1, 3);
     }
 
     #[tokio::test]
     async fn a_file_over_the_limit_is_refused_while_it_arrives() {
         let folder = tempfile::tempdir().unwrap();
-        let files = ArtifactFiles::open_folder(folder.path().to_owned()).await.unwrap();
+        let files = ArtifactFiles::open_folder(folder.path().to_owned())
+            .await
+            .unwrap();
         let mut upload = files.begin(Uuid::from_u128(1), 4).await.unwrap();
         upload.write(&Bytes::from_static(b"abc")).await.unwrap();
         let refused = upload.write(&Bytes::from_static(b"de")).await;
-        assert!(matches!(refused, Err(ArtifactError::TooLarge { most: 4 })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(ArtifactError::TooLarge { most: 4 })),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]
     async fn what_a_power_cut_left_is_removed_at_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("x.tmp"), b"half").unwrap();
-        ArtifactFiles::open_folder(folder.path().to_owned()).await.unwrap();
+        ArtifactFiles::open_folder(folder.path().to_owned())
+            .await
+            .unwrap();
         assert!(!folder.path().join("x.tmp").exists());
     }
 }

@@ -18,7 +18,11 @@ const CONFIGURATION: u8 = 2;
 const HELD: u8 = 3;
 
 #[derive(Debug, Parser)]
-#[command(name = "fleet-server", version, about = "Broker, ingest, dispatch, API and page of one plant")]
+#[command(
+    name = "fleet-server",
+    version,
+    about = "Broker, ingest, dispatch, API and page of one plant"
+)]
 struct Cli {
     /// TOML file with settings; environment variables FLEET_SERVER__SECTION__KEY go before it.
     #[arg(long, global = true, value_name = "PATH")]
@@ -62,14 +66,18 @@ pub fn main() -> ExitCode {
             Ok(config) => run(config),
             Err(code) => code,
         },
-        Command::Config { command: ConfigCommand::Print { defaults: true } } => print(&defaults_toml()),
-        Command::Config { command: ConfigCommand::Print { defaults: false } } => {
-            match read(cli.config.as_deref()) {
-                Ok(config) => print(&format!("{config:#?}\n")),
-                Err(code) => code,
-            }
-        }
-        Command::Config { command: ConfigCommand::Check } => match read(cli.config.as_deref()) {
+        Command::Config {
+            command: ConfigCommand::Print { defaults: true },
+        } => print(&defaults_toml()),
+        Command::Config {
+            command: ConfigCommand::Print { defaults: false },
+        } => match read(cli.config.as_deref()) {
+            Ok(config) => print(&format!("{config:#?}\n")),
+            Err(code) => code,
+        },
+        Command::Config {
+            command: ConfigCommand::Check,
+        } => match read(cli.config.as_deref()) {
             Ok(_) => print("the configuration is valid\n"),
             Err(code) => code,
         },
@@ -99,7 +107,11 @@ fn read(file: Option<&Path>) -> Result<Config, ExitCode> {
 fn run(config: Config) -> ExitCode {
     let telemetry = TelemetryConfig {
         log: config.telemetry.log.clone(),
-        log_format: if config.telemetry.log_json { LogFormat::Json } else { LogFormat::Text },
+        log_format: if config.telemetry.log_json {
+            LogFormat::Json
+        } else {
+            LogFormat::Text
+        },
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -128,13 +140,14 @@ fn run(config: Config) -> ExitCode {
 }
 
 async fn serve(config: Config) -> ExitCode {
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => {
-            complain(&format!("signals can't be handled: {error}"));
-            return ExitCode::FAILURE;
-        }
-    };
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                complain(&format!("signals can't be handled: {error}"));
+                return ExitCode::FAILURE;
+            }
+        };
     let started = tokio::select! {
         started = App::start(config) => started,
         _ = terminate.recv() => return ExitCode::SUCCESS,
@@ -144,7 +157,11 @@ async fn serve(config: Config) -> ExitCode {
         Ok(app) => app,
         Err(error) => {
             complain(&chain(&error));
-            return if error.is_held() { ExitCode::from(HELD) } else { ExitCode::FAILURE };
+            return if error.is_held() {
+                ExitCode::from(HELD)
+            } else {
+                ExitCode::FAILURE
+            };
         }
     };
     let endpoints = app.endpoints();

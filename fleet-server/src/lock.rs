@@ -15,7 +15,9 @@ pub const LOCK_FILE: &str = "server.lock";
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another server has it.
-    #[error("data folder {folder} is held by another fleet-server ({holder}): stop it, or set data_dir to another folder")]
+    #[error(
+        "data folder {folder} is held by another fleet-server ({holder}): stop it, or set data_dir to another folder"
+    )]
     Held {
         /// The folder.
         folder: PathBuf,
@@ -48,7 +50,11 @@ impl FolderLock {
     /// When another server holds it, naming that server, or when the folder can't be written.
     pub fn take(folder: &Path, now: Timestamp) -> Result<Self, LockError> {
         let io = |action| {
-            move |source| LockError::Io { folder: folder.to_owned(), action, source }
+            move |source| LockError::Io {
+                folder: folder.to_owned(),
+                action,
+                source,
+            }
         };
         std::fs::create_dir_all(folder).map_err(io("making it"))?;
         let file = OpenOptions::new()
@@ -63,12 +69,16 @@ impl FolderLock {
             Err((mut file, Errno::EWOULDBLOCK)) => {
                 let mut holder = String::new();
                 // The holder may be about to write its name; an empty name is still a refusal.
-                file.read_to_string(&mut holder).map_err(io("reading its lock file"))?;
+                file.read_to_string(&mut holder)
+                    .map_err(io("reading its lock file"))?;
                 let holder = match holder.trim() {
                     "" => "its name is not written yet".to_owned(),
                     name => name.replace('\n', ", "),
                 };
-                return Err(LockError::Held { folder: folder.to_owned(), holder });
+                return Err(LockError::Held {
+                    folder: folder.to_owned(),
+                    holder,
+                });
             }
             Err((_, errno)) => return Err(io("locking its lock file")(errno.into())),
         };
@@ -93,7 +103,10 @@ mod tests {
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
         let first = FolderLock::take(folder.path(), now).unwrap();
         let refused = FolderLock::take(folder.path(), now).unwrap_err().to_string();
-        assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        assert!(
+            refused.contains(&format!("process {}", std::process::id())),
+            "{refused}"
+        );
         assert!(refused.contains("2026-01-02T03:04:05Z"), "{refused}");
         drop(first);
         FolderLock::take(folder.path(), now).unwrap();

@@ -101,8 +101,16 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&self, registry: &mut Registry) {
         // The format adds `_total` to counters by itself.
-        registry.register("vds_ingest_events", "Messages of benches by what became of them", self.events.clone());
-        registry.register("vds_ingest_batch_seconds", "Duration of a transaction", self.batch_seconds.clone());
+        registry.register(
+            "vds_ingest_events",
+            "Messages of benches by what became of them",
+            self.events.clone(),
+        );
+        registry.register(
+            "vds_ingest_batch_seconds",
+            "Duration of a transaction",
+            self.batch_seconds.clone(),
+        );
         registry.register(
             "vds_ingest_batch_retries",
             "Transactions that had to be tried again",
@@ -113,18 +121,42 @@ impl Metrics {
             "Messages beside events that could not be read",
             self.undecodable.clone(),
         );
-        registry.register("vds_dead_letters", "Messages put into the dead letters", self.dead_letters.clone());
+        registry.register(
+            "vds_dead_letters",
+            "Messages put into the dead letters",
+            self.dead_letters.clone(),
+        );
         registry.register("vds_receipts", "Receipts published", self.receipts.clone());
-        registry.register("vds_lists_published", "Lists of jobs published", self.lists.clone());
-        registry.register("vds_stream_readers", "Readers of the live stream", self.stream_readers.clone());
-        registry.register("vds_stream_resets", "Readers that were told to begin anew", self.stream_resets.clone());
-        registry.register("vds_slots_owned", "Slots that are owned and connected", self.slots_owned.clone());
+        registry.register(
+            "vds_lists_published",
+            "Lists of jobs published",
+            self.lists.clone(),
+        );
+        registry.register(
+            "vds_stream_readers",
+            "Readers of the live stream",
+            self.stream_readers.clone(),
+        );
+        registry.register(
+            "vds_stream_resets",
+            "Readers that were told to begin anew",
+            self.stream_resets.clone(),
+        );
+        registry.register(
+            "vds_slots_owned",
+            "Slots that are owned and connected",
+            self.slots_owned.clone(),
+        );
         registry.register(
             "vds_ledger_outstanding",
             "Events heard of and not settled",
             self.ledger_outstanding.clone(),
         );
-        registry.register("vds_outbox_waiting", "Events that wait for the relay", self.outbox_waiting.clone());
+        registry.register(
+            "vds_outbox_waiting",
+            "Events that wait for the relay",
+            self.outbox_waiting.clone(),
+        );
         registry.register("vds_jobs", "Jobs by state", self.jobs.clone());
         registry.register("vds_benches", "Benches by state", self.benches.clone());
     }
@@ -132,7 +164,9 @@ impl Metrics {
     /// Counts messages.
     pub(crate) fn count(&self, outcome: &'static str, messages: u64) {
         if messages > 0 {
-            self.events.get_or_create(&OutcomeLabel { outcome }).inc_by(messages);
+            self.events
+                .get_or_create(&OutcomeLabel { outcome })
+                .inc_by(messages);
         }
     }
 

@@ -25,7 +25,9 @@ pub enum SignerError {
         source: std::io::Error,
     },
     /// The file is not a table of names and hexadecimal secrets. What it holds is not repeated here.
-    #[error("secrets file {path} (signer.secrets_file) must be TOML with a line such as ESP = \"00112233…\" for each ECU: {what}")]
+    #[error(
+        "secrets file {path} (signer.secrets_file) must be TOML with a line such as ESP = \"00112233…\" for each ECU: {what}"
+    )]
     Malformed {
         /// Which file.
         path: PathBuf,
@@ -53,9 +55,14 @@ impl Signer {
     /// When the file can't be read or a secret is not hexadecimal; no secret stands in the message.
     pub fn from_file(path: &Path) -> Result<Self, SignerError> {
         use figment::providers::{Format, Toml};
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| SignerError::Unreadable { path: path.to_owned(), source })?;
-        let malformed = |what: String| SignerError::Malformed { path: path.to_owned(), what };
+        let text = std::fs::read_to_string(path).map_err(|source| SignerError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let malformed = |what: String| SignerError::Malformed {
+            path: path.to_owned(),
+            what,
+        };
         let table: BTreeMap<String, String> = figment::Figment::from(Toml::string(&text))
             .extract()
             .map_err(|_| malformed("it is not such a table".to_owned()))?;
@@ -76,7 +83,14 @@ impl Signer {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
         mac.update(&[level]);
         mac.update(seed);
-        Some(mac.finalize().into_bytes().iter().copied().take(KEY_BYTES).collect())
+        Some(
+            mac.finalize()
+                .into_bytes()
+                .iter()
+                .copied()
+                .take(KEY_BYTES)
+                .collect(),
+        )
     }
 }
 
@@ -102,6 +116,9 @@ mod tests {
         let path = folder.path().join("secrets.toml");
         std::fs::write(&path, "ESP = \"hunter2\"\n").unwrap();
         let refused = Signer::from_file(&path).unwrap_err().to_string();
-        assert!(refused.contains("ESP") && !refused.contains("hunter2"), "{refused}");
+        assert!(
+            refused.contains("ESP") && !refused.contains("hunter2"),
+            "{refused}"
+        );
     }
 }

@@ -52,7 +52,10 @@ impl Cursor {
         if epoch.len() != 32 || seq.is_empty() || !seq.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
-        Some(Self { epoch: StoreGeneration(uuid::Uuid::try_parse(epoch).ok()?), seq: seq.parse().ok()? })
+        Some(Self {
+            epoch: StoreGeneration(uuid::Uuid::try_parse(epoch).ok()?),
+            seq: seq.parse().ok()?,
+        })
     }
 }
 
@@ -142,7 +145,9 @@ pub(crate) async fn state_of(
             Ok(bench.and_then(|row| json("bench", serde_json::to_string(&dto::bench(row)))))
         }
         ChangeKind::Job => {
-            let Ok(job) = id.parse::<JobId>() else { return Ok(None) };
+            let Ok(job) = id.parse::<JobId>() else {
+                return Ok(None);
+            };
             let row = store.job(job).await?;
             if row.as_ref().is_some_and(|row| row.job.state.is_final()) {
                 feed.forget_live(job.0);
@@ -151,7 +156,10 @@ pub(crate) async fn state_of(
         }
         ChangeKind::Alarm => {
             // The newest alarms come first, and the changed one is among them.
-            let page = fleet_store::Page { limit: 100, after: None };
+            let page = fleet_store::Page {
+                limit: 100,
+                after: None,
+            };
             let alarms = store.alarms(&page).await?.items;
             let alarm = alarms.into_iter().find(|alarm| alarm.id.to_string() == id);
             Ok(alarm.and_then(|row| json("alarm", serde_json::to_string(&dto::alarm(row)))))
@@ -185,7 +193,11 @@ impl Waiting {
 
     /// The first thing that may be sent now, taken out.
     fn take_due(&mut self, now: Instant) -> Option<Key> {
-        let seq = self.by_seq.iter().find(|(_, key)| self.due_at(key).is_none_or(|due| due <= now)).map(|(s, _)| *s)?;
+        let seq = self
+            .by_seq
+            .iter()
+            .find(|(_, key)| self.due_at(key).is_none_or(|due| due <= now))
+            .map(|(s, _)| *s)?;
         let key = self.by_seq.remove(&seq)?;
         self.by_key.remove(&key);
         self.sent.insert(key.clone(), now);
@@ -202,7 +214,10 @@ impl Waiting {
 
     /// Everything up to here was sent, given that the log was read up to `read`.
     fn sent_up_to(&self, read: u64) -> u64 {
-        self.by_seq.keys().next().map_or(read, |first| first.saturating_sub(1))
+        self.by_seq
+            .keys()
+            .next()
+            .map_or(read, |first| first.saturating_sub(1))
     }
 }
 
@@ -223,7 +238,11 @@ impl FeedTask {
         let mut live_sent: HashMap<String, Instant> = HashMap::new();
         loop {
             let now = Instant::now();
-            let next = [Some(now + LOOK), waiting.next_due(), next_live(&live_waiting, &live_sent)];
+            let next = [
+                Some(now + LOOK),
+                waiting.next_due(),
+                next_live(&live_waiting, &live_sent),
+            ];
             let next = next.into_iter().flatten().min().unwrap_or(now + LOOK);
             tokio::select! {
                 () = self.feed.wake.notified() => {}
@@ -231,7 +250,10 @@ impl FeedTask {
                 () = tokio::time::sleep_until(next) => {}
             }
             if let Err(error) = self.look(&mut read, &mut waiting).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the change log could not be read");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the change log could not be read"
+                );
                 tokio::time::sleep(LOOK).await;
             }
             self.send_live(&mut live_waiting, &mut live_sent);
@@ -242,12 +264,18 @@ impl FeedTask {
         loop {
             match self.store.changes(u64::MAX >> 1, 1).await {
                 Ok(changes) => {
-                    let position = Cursor { epoch: self.store.generation(), seq: changes.head };
+                    let position = Cursor {
+                        epoch: self.store.generation(),
+                        seq: changes.head,
+                    };
                     self.feed.position.send_replace(position);
                     return changes.head;
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the change log could not be read");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the change log could not be read"
+                    );
                     tokio::time::sleep(LOOK).await;
                 }
             }
@@ -256,14 +284,22 @@ impl FeedTask {
 
     async fn look(&self, read: &mut u64, waiting: &mut Waiting) -> Result<(), StoreError> {
         loop {
-            let Changes { head, rows, truncated } = self.store.changes(*read, PAGE).await?;
+            let Changes {
+                head,
+                rows,
+                truncated,
+            } = self.store.changes(*read, PAGE).await?;
             let epoch = self.store.generation();
             if truncated || epoch != self.feed.position().epoch {
                 *read = head;
                 *waiting = Waiting::default();
                 let cursor = Cursor { epoch, seq: head };
                 self.feed.position.send_replace(cursor);
-                self.feed.send("reset", cursor, &serde_json::json!({ "cursor": cursor.to_string() }));
+                self.feed.send(
+                    "reset",
+                    cursor,
+                    &serde_json::json!({ "cursor": cursor.to_string() }),
+                );
                 return Ok(());
             }
             let all = rows.len() < PAGE as usize;
@@ -278,14 +314,24 @@ impl FeedTask {
         let now = Instant::now();
         while let Some((kind, id)) = waiting.take_due(now) {
             let state = state_of(&*self.store, &self.feed, kind, &id).await?;
-            let cursor = Cursor { epoch: self.feed.position().epoch, seq: waiting.sent_up_to(*read) };
+            let cursor = Cursor {
+                epoch: self.feed.position().epoch,
+                seq: waiting.sent_up_to(*read),
+            };
             self.feed.position.send_replace(cursor);
             if let Some((name, data)) = state {
-                let _ = self.feed.events.send(StreamEvent { name, cursor, data: data.into() });
+                let _ = self.feed.events.send(StreamEvent {
+                    name,
+                    cursor,
+                    data: data.into(),
+                });
             }
         }
         waiting.forget_old(now);
-        let cursor = Cursor { epoch: self.feed.position().epoch, seq: waiting.sent_up_to(*read) };
+        let cursor = Cursor {
+            epoch: self.feed.position().epoch,
+            seq: waiting.sent_up_to(*read),
+        };
         self.feed.position.send_replace(cursor);
         Ok(())
     }
@@ -298,7 +344,9 @@ impl FeedTask {
     }
 
     fn decode_live(&self, arrival: &Arrival, waiting: &mut HashMap<String, Live>) {
-        let Ok(topic) = arrival.topic.parse::<Topic>() else { return };
+        let Ok(topic) = arrival.topic.parse::<Topic>() else {
+            return;
+        };
         match fleet_wire::live::Live::decode(&arrival.payload) {
             Ok(live) => {
                 let live = dto::live(&topic.device, live);
@@ -306,7 +354,10 @@ impl FeedTask {
                 waiting.insert(live.device.clone(), live);
             }
             Err(error) => {
-                self.metrics.undecodable.get_or_create(&crate::metrics::ChannelLabel { channel: "live" }).inc();
+                self.metrics
+                    .undecodable
+                    .get_or_create(&crate::metrics::ChannelLabel { channel: "live" })
+                    .inc();
                 tracing::debug!(device.id = %topic.device, %error, "a live message can't be read");
             }
         }
@@ -327,7 +378,10 @@ impl FeedTask {
 }
 
 fn next_live(waiting: &HashMap<String, Live>, sent: &HashMap<String, Instant>) -> Option<Instant> {
-    waiting.keys().filter_map(|device| sent.get(device).map(|at| *at + COALESCE)).min()
+    waiting
+        .keys()
+        .filter_map(|device| sent.get(device).map(|at| *at + COALESCE))
+        .min()
 }
 
 #[cfg(test)]
@@ -336,12 +390,25 @@ mod tests {
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_nothing_else_is() {
-        let cursor = Cursor { epoch: StoreGeneration(uuid::Uuid::from_u128(7)), seq: 42 };
+        let cursor = Cursor {
+            epoch: StoreGeneration(uuid::Uuid::from_u128(7)),
+            seq: 42,
+        };
         assert_eq!(Cursor::parse(&cursor.to_string()), Some(cursor));
-        for bad in ["", "-", "42", "x-1", "00000000000000000000000000000007-", "00000000000000000000000000000007--1"] {
+        for bad in [
+            "",
+            "-",
+            "42",
+            "x-1",
+            "00000000000000000000000000000007-",
+            "00000000000000000000000000000007--1",
+        ] {
             assert_eq!(Cursor::parse(bad), None, "{bad:?}");
         }
-        assert_eq!(Cursor::parse(&format!("{}-99999999999999999999999", cursor.epoch.0.simple())), None);
+        assert_eq!(
+            Cursor::parse(&format!("{}-99999999999999999999999", cursor.epoch.0.simple())),
+            None
+        );
     }
 
     #[test]

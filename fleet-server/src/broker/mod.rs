@@ -26,7 +26,9 @@ const MAX_OUTBOUND_IN_FLIGHT: u16 = 2000;
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
     /// The port is taken or not ours to take.
-    #[error("the MQTT broker can't listen on {address}: set mqtt.listen (FLEET_SERVER__MQTT__LISTEN) to a free port")]
+    #[error(
+        "the MQTT broker can't listen on {address}: set mqtt.listen (FLEET_SERVER__MQTT__LISTEN) to a free port"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -70,7 +72,10 @@ fn broker_config(config: &MqttConfig, folder: &Path) -> BrokerConfig {
         .with_max_queued_bytes_per_client(config.max_queued_bytes);
     // Nobody logs in on loopback, so there is nobody to lock out.
     let auth = AuthConfig {
-        rate_limit: RateLimitConfig { enabled: false, ..RateLimitConfig::default() },
+        rate_limit: RateLimitConfig {
+            enabled: false,
+            ..RateLimitConfig::default()
+        },
         ..AuthConfig::default()
     };
     let mut broker = BrokerConfig::new()
@@ -101,10 +106,14 @@ impl Broker {
         // The broker's own message about a taken port is prose; ask the system first.
         let probe = TcpListener::bind(config.listen)
             .await
-            .map_err(|source| BrokerError::Listen { address: config.listen, source })?;
+            .map_err(|source| BrokerError::Listen {
+                address: config.listen,
+                source,
+            })?;
         drop(probe);
-        let mut broker =
-            MqttBroker::with_config(broker_config(config, folder)).await.map_err(BrokerError::Start)?;
+        let mut broker = MqttBroker::with_config(broker_config(config, folder))
+            .await
+            .map_err(BrokerError::Start)?;
         broker.resource_monitor().update_limits(ResourceLimits {
             max_connections: config.max_connections,
             max_connections_per_ip: config.max_connections,
@@ -120,7 +129,10 @@ impl Broker {
         let flag = Arc::clone(&up);
         let task = tokio::spawn(async move {
             if let Err(error) = broker.run().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the MQTT broker stopped");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the MQTT broker stopped"
+                );
             }
             flag.store(false, Ordering::Release);
         });
@@ -128,7 +140,12 @@ impl Broker {
             return Err(BrokerError::Stopped);
         }
         up.store(true, Ordering::Release);
-        Ok(Self { address, shutdown, up, task })
+        Ok(Self {
+            address,
+            shutdown,
+            up,
+            task,
+        })
     }
 
     /// Where it listens.

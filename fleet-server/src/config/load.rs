@@ -10,7 +10,9 @@ use figment::providers::{Env, Format, Toml};
 use figment::value::{Dict, Num, Value};
 use figment::{Figment, Source};
 
-use super::{Config, ENV_PREFIX, HttpConfig, IngestConfig, KEYS, MqttConfig, TelemetrySettings, defaults_toml};
+use super::{
+    Config, ENV_PREFIX, HttpConfig, IngestConfig, KEYS, MqttConfig, TelemetrySettings, defaults_toml,
+};
 
 /// One thing that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,11 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {} (from {}): {}", self.key, self.value, self.source, self.why)
+        write!(
+            f,
+            "{} = {} (from {}): {}",
+            self.key, self.value, self.source, self.why
+        )
     }
 }
 
@@ -82,7 +88,10 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
         })?;
         let from_file = Figment::from(Toml::string(&text));
         if let Err(error) = from_file.extract::<Dict>() {
-            return Err(ConfigError::Syntax { path: path.to_owned(), detail: error.to_string() });
+            return Err(ConfigError::Syntax {
+                path: path.to_owned(),
+                detail: error.to_string(),
+            });
         }
         figment = figment.merge(Toml::file_exact(path));
     }
@@ -90,7 +99,10 @@ pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
 }
 
 pub(super) fn from_figment(figment: &Figment) -> Result<Config, ConfigError> {
-    let mut reader = Reader { figment, faults: Vec::new() };
+    let mut reader = Reader {
+        figment,
+        faults: Vec::new(),
+    };
     reader.refuse_unknown_keys();
     let config = reader.read();
     match config {
@@ -106,7 +118,11 @@ struct Reader<'a> {
 
 fn shown(value: &Value) -> String {
     let text = scalar(value).unwrap_or_else(|| "a table or list".to_owned());
-    let text = if matches!(value, Value::String(..)) { format!("{text:?}") } else { text };
+    let text = if matches!(value, Value::String(..)) {
+        format!("{text:?}")
+    } else {
+        text
+    };
     text.chars().take(80).collect()
 }
 
@@ -118,7 +134,10 @@ fn scalar(value: &Value) -> Option<String> {
         Value::Bool(_, b) => Some(b.to_string()),
         Value::Num(_, Num::F32(n)) => Some(n.to_string()),
         Value::Num(_, Num::F64(n)) => Some(n.to_string()),
-        Value::Num(_, n) => n.to_u128().map(|n| n.to_string()).or_else(|| n.to_i128().map(|n| n.to_string())),
+        Value::Num(_, n) => n
+            .to_u128()
+            .map(|n| n.to_string())
+            .or_else(|| n.to_i128().map(|n| n.to_string())),
         Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
     }
 }
@@ -129,20 +148,33 @@ impl Reader<'_> {
         match metadata.map(|m| (m.source.as_ref(), m.name.as_ref())) {
             Some((Some(Source::File(path)), _)) => format!("file {}", path.display()),
             Some((_, name)) if name.contains("environment") => {
-                format!("environment variable {ENV_PREFIX}{}", key.to_uppercase().replace('.', "__"))
+                format!(
+                    "environment variable {ENV_PREFIX}{}",
+                    key.to_uppercase().replace('.', "__")
+                )
             }
             _ => "the defaults".to_owned(),
         }
     }
 
     fn fault(&mut self, key: &str, why: impl Into<String>) {
-        let value = self.figment.find_value(key).map_or_else(|_| "not set".to_owned(), |v| shown(&v));
+        let value = self
+            .figment
+            .find_value(key)
+            .map_or_else(|_| "not set".to_owned(), |v| shown(&v));
         let source = self.source_of(key);
-        self.faults.push(Fault { key: key.to_owned(), value, source, why: why.into() });
+        self.faults.push(Fault {
+            key: key.to_owned(),
+            value,
+            source,
+            why: why.into(),
+        });
     }
 
     fn refuse_unknown_keys(&mut self) {
-        let Ok(all) = self.figment.extract::<Dict>() else { return };
+        let Ok(all) = self.figment.extract::<Dict>() else {
+            return;
+        };
         let mut unknown = Vec::new();
         for (name, value) in &all {
             let section = format!("{name}.");
@@ -184,7 +216,12 @@ impl Reader<'_> {
         value
     }
 
-    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(&mut self, key: &str, least: T, most: T) -> Option<T> {
+    fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(
+        &mut self,
+        key: &str,
+        least: T,
+        most: T,
+    ) -> Option<T> {
         self.parsed(key, &format!("a whole number from {least} to {most}"), |text| {
             text.parse().ok().filter(|n| (least..=most).contains(n))
         })
@@ -197,7 +234,9 @@ impl Reader<'_> {
             humantime::format_duration(most)
         );
         self.parsed(key, &wanted, |text| {
-            humantime::parse_duration(text).ok().filter(|d| (least..=most).contains(d))
+            humantime::parse_duration(text)
+                .ok()
+                .filter(|d| (least..=most).contains(d))
         })
     }
 
@@ -207,9 +246,14 @@ impl Reader<'_> {
     }
 
     fn listen(&mut self, key: &str, allow_remote: bool) -> Option<SocketAddr> {
-        let address = self.parsed(key, "an address with port, such as \"127.0.0.1:8080\"", |t| t.parse::<SocketAddr>().ok())?;
+        let address = self.parsed(key, "an address with port, such as \"127.0.0.1:8080\"", |t| {
+            t.parse::<SocketAddr>().ok()
+        })?;
         if !address.ip().is_loopback() && !allow_remote {
-            self.fault(key, "is not a loopback address: set allow_remote = true to listen there, or use 127.0.0.1");
+            self.fault(
+                key,
+                "is not a loopback address: set allow_remote = true to listen there, or use 127.0.0.1",
+            );
             return None;
         }
         Some(address)
@@ -226,13 +270,23 @@ impl Reader<'_> {
             }
             None => None,
         };
-        let data_dir = self.parsed("data_dir", "the path of a folder", |t| (!t.is_empty()).then(|| PathBuf::from(t)));
+        let data_dir = self.parsed("data_dir", "the path of a folder", |t| {
+            (!t.is_empty()).then(|| PathBuf::from(t))
+        });
         let allow_remote = self.parsed("allow_remote", "true or false", |t| t.parse().ok());
         let http = self.http(allow_remote.unwrap_or(false));
         let mqtt = self.mqtt(allow_remote.unwrap_or(false));
         let ingest = self.ingest();
-        let dispatch = self.duration("dispatch.interval", Duration::from_millis(50), Duration::from_mins(1));
-        let prune = self.duration("store.prune_interval", Duration::from_secs(1), Duration::from_hours(24));
+        let dispatch = self.duration(
+            "dispatch.interval",
+            Duration::from_millis(50),
+            Duration::from_mins(1),
+        );
+        let prune = self.duration(
+            "store.prune_interval",
+            Duration::from_secs(1),
+            Duration::from_hours(24),
+        );
         let telemetry = self.telemetry();
         let signer_secrets = self.optional("signer.secrets_file").map(PathBuf::from);
         if signer_secrets.as_ref().is_some_and(|path| !path.is_file()) {
@@ -254,7 +308,11 @@ impl Reader<'_> {
 
     fn http(&mut self, allow_remote: bool) -> Option<HttpConfig> {
         let listen = self.listen("http.listen", allow_remote);
-        let timeout = self.duration("http.request_timeout", Duration::from_millis(100), Duration::from_mins(10));
+        let timeout = self.duration(
+            "http.request_timeout",
+            Duration::from_millis(100),
+            Duration::from_mins(10),
+        );
         let body = self.number("http.max_body_bytes", 1024, 64 << 20);
         let artifact = self.number("http.max_artifact_bytes", 1024, u64::MAX >> 1);
         let readers = self.number("http.max_stream_readers", 1, 100_000);
@@ -310,7 +368,11 @@ impl Reader<'_> {
         if otlp_endpoint.as_ref().is_some_and(|t| !scheme(t)) {
             self.fault("telemetry.otlp_endpoint", "must begin with http:// or https://");
         }
-        Some(TelemetrySettings { log: log?, log_json: log_json?, otlp_endpoint })
+        Some(TelemetrySettings {
+            log: log?,
+            log_json: log_json?,
+            otlp_endpoint,
+        })
     }
 }
 
@@ -359,7 +421,9 @@ mod tests {
     fn another_address_than_loopback_must_be_allowed_by_name() {
         let found = faults("[mqtt]\nlisten = \"0.0.0.0:1883\"\n");
         assert!(found[0].why.contains("allow_remote"), "{found:?}");
-        let allowed = defaults().merge(Toml::string("allow_remote = true\n[mqtt]\nlisten = \"0.0.0.0:1883\"\n"));
+        let allowed = defaults().merge(Toml::string(
+            "allow_remote = true\n[mqtt]\nlisten = \"0.0.0.0:1883\"\n",
+        ));
         assert!(from_figment(&allowed).is_ok());
     }
 }

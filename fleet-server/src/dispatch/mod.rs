@@ -62,7 +62,11 @@ impl Dispatcher {
             }
             // A bench that asked gets its answer before anything else.
             self.publish(std::mem::take(&mut lists)).await;
-            match self.store.dispatch(fleet_clock::wall_now(), &mut fleet_clock::new_uuid).await {
+            match self
+                .store
+                .dispatch(fleet_clock::wall_now(), &mut fleet_clock::new_uuid)
+                .await
+            {
                 Ok(outcome) => {
                     for (job, device) in &outcome.offered {
                         tracing::info!(job.id = %job, device.id = %device, "a job was offered");
@@ -79,13 +83,19 @@ impl Dispatcher {
                             );
                         }
                     }
-                    if !outcome.offered.is_empty() || !outcome.timed_out.is_empty() || !outcome.parked.is_empty() {
+                    if !outcome.offered.is_empty()
+                        || !outcome.timed_out.is_empty()
+                        || !outcome.parked.is_empty()
+                    {
                         self.feed.changed();
                     }
                     self.publish(outcome.lists.into_iter().collect()).await;
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a round of dispatch failed");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a round of dispatch failed"
+                    );
                     tokio::time::sleep(self.interval).await;
                 }
             }
@@ -98,7 +108,8 @@ impl Dispatcher {
             match self.store.desired_list(&device).await {
                 Ok(list) => {
                     let commands = commands(list, fleet_clock::wall_now());
-                    self.outbound.publish(&device, Channel::Commands, commands.encode());
+                    self.outbound
+                        .publish(&device, Channel::Commands, commands.encode());
                     self.metrics.lists.inc();
                 }
                 Err(error @ StoreError::NotFound(_)) => {

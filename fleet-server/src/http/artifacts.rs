@@ -24,9 +24,14 @@ use crate::artifacts::ArtifactError;
     (status = 200, description = "By name and version", body = ArtifactList),
     (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn list(_: Principal, State(state): State<AppState>) -> Result<Json<ArtifactList>, ApiError> {
+pub(super) async fn list(
+    _: Principal,
+    State(state): State<AppState>,
+) -> Result<Json<ArtifactList>, ApiError> {
     let rows = state.store.artifacts().await?;
-    Ok(Json(ArtifactList { items: rows.into_iter().map(dto::artifact).collect() }))
+    Ok(Json(ArtifactList {
+        items: rows.into_iter().map(dto::artifact).collect(),
+    }))
 }
 
 /// Puts a file. A version never changes: the same bytes again are welcome, others are refused.
@@ -46,9 +51,16 @@ pub(super) async fn put(
     ApiPath((name, version)): ApiPath<(String, String)>,
     body: Body,
 ) -> Result<(StatusCode, Json<ArtifactInfo>), ApiError> {
-    let (name, version) = (extract::file_name("file", &name)?, extract::file_name("version", &version)?);
+    let (name, version) = (
+        extract::file_name("file", &name)?,
+        extract::file_name("version", &version)?,
+    );
     let most = state.config.max_artifact_bytes;
-    let mut upload = state.files.begin(fleet_clock::new_uuid(), most).await.map_err(disk)?;
+    let mut upload = state
+        .files
+        .begin(fleet_clock::new_uuid(), most)
+        .await
+        .map_err(disk)?;
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|error| ApiError::bad_body(chain(&error)))?;
@@ -62,12 +74,18 @@ pub(super) async fn put(
         version: version.to_owned(),
         sha256: taken.sha256,
         size: taken.size,
-        created_at: known.as_ref().map_or_else(fleet_clock::wall_now, |known| known.created_at),
+        created_at: known
+            .as_ref()
+            .map_or_else(fleet_clock::wall_now, |known| known.created_at),
         created_by: principal.to_string(),
     };
     let info = dto::artifact(row.clone());
     state.store.put_artifact(row).await?;
-    let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if known.is_some() {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     Ok((status, Json(info)))
 }
 
@@ -75,7 +93,10 @@ fn disk(error: ArtifactError) -> ApiError {
     match error {
         ArtifactError::TooLarge { .. } => ApiError::too_large(error.to_string()),
         error @ ArtifactError::Disk { .. } => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a file could not be stored");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a file could not be stored"
+            );
             ApiError::store_unavailable("the file could not be stored; the server's log says more")
         }
     }
@@ -91,9 +112,17 @@ enum Asked {
 
 /// One range of bytes (RFC 9110, 14.2). What can't be understood counts as not asked, as the RFC says.
 fn range(header: Option<&str>, size: u64) -> Asked {
-    let Some(spec) = header.and_then(|text| text.strip_prefix("bytes=")) else { return Asked::Whole };
-    let Some((first, last)) = spec.split_once('-') else { return Asked::Whole };
-    let number = |text: &str| (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten();
+    let Some(spec) = header.and_then(|text| text.strip_prefix("bytes=")) else {
+        return Asked::Whole;
+    };
+    let Some((first, last)) = spec.split_once('-') else {
+        return Asked::Whole;
+    };
+    let number = |text: &str| {
+        (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
+            .then(|| text.parse().ok())
+            .flatten()
+    };
     let (first, last): (u64, u64) = match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last => (first, last.min(size.saturating_sub(1))),
         (Some(first), None) if last.is_empty() => (first, size.saturating_sub(1)),
@@ -101,7 +130,11 @@ fn range(header: Option<&str>, size: u64) -> Asked {
         (None, Some(suffix)) if first.is_empty() => (size.saturating_sub(suffix), size.saturating_sub(1)),
         _ => return Asked::Whole,
     };
-    if first >= size { Asked::Outside } else { Asked::Part { first, last } }
+    if first >= size {
+        Asked::Outside
+    } else {
+        Asked::Part { first, last }
+    }
 }
 
 /// A file's bytes; `Range` and `If-None-Match` are understood.
@@ -122,14 +155,21 @@ pub(super) async fn get(
     ApiPath((name, version)): ApiPath<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (name, version) = (extract::file_name("file", &name)?, extract::file_name("version", &version)?);
+    let (name, version) = (
+        extract::file_name("file", &name)?,
+        extract::file_name("version", &version)?,
+    );
     let row = state
         .store
         .artifact(name, version)
         .await?
         .ok_or_else(|| ApiError::not_found(format!("file {name} {version} is not known")))?;
     let tag = format!("\"{}\"", row.sha256);
-    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &header::HeaderValue| value.to_str().ok())
+    };
     if text(header::IF_NONE_MATCH).is_some_and(|asked| asked.split(',').any(|one| one.trim() == tag)) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
@@ -138,8 +178,15 @@ pub(super) async fn get(
         ApiError::store_unavailable("the file can't be read; the server's log says more")
     })?;
     if size != row.size {
-        tracing::error!(sha256 = row.sha256, size, recorded = row.size, "a file of the store has another size");
-        return Err(ApiError::store_unavailable("the file is damaged; put it there again under another version"));
+        tracing::error!(
+            sha256 = row.sha256,
+            size,
+            recorded = row.size,
+            "a file of the store has another size"
+        );
+        return Err(ApiError::store_unavailable(
+            "the file is damaged; put it there again under another version",
+        ));
     }
     // A part of another file than the caller began with must not be given.
     let same = text(header::IF_RANGE).is_none_or(|asked| asked == tag);
@@ -169,7 +216,10 @@ pub(super) async fn get(
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::ETAG, tag),
     ];
-    for (name, value) in fixed.into_iter().chain(content_range.map(|value| (header::CONTENT_RANGE, value))) {
+    for (name, value) in fixed
+        .into_iter()
+        .chain(content_range.map(|value| (header::CONTENT_RANGE, value)))
+    {
         if let Ok(value) = value.parse() {
             response.headers_mut().insert(name, value);
         }

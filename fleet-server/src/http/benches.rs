@@ -40,7 +40,10 @@ pub(super) struct Which {
 
 /// A page's place in a list.
 pub(super) fn page(limit: Option<u32>, cursor: Option<String>) -> Result<Page, ApiError> {
-    Ok(Page { limit: extract::limit(limit)?, after: cursor })
+    Ok(Page {
+        limit: extract::limit(limit)?,
+        after: cursor,
+    })
 }
 
 /// A cursor that the store does not know is the caller's fault.
@@ -71,7 +74,16 @@ pub(super) async fn list(
         }),
         text: which.q.filter(|text| !text.is_empty()),
     };
-    let found = state.store.benches(&filter, &page(which.limit, which.cursor)?).await.map_err(paged)?;
+    // The store's cursor is a bench's name and takes any; what is no name was not made here.
+    if let Some(cursor) = &which.cursor {
+        extract::device(cursor)
+            .map_err(|_| ApiError::bad_cursor("cursor must be the next_cursor of a page of benches"))?;
+    }
+    let found = state
+        .store
+        .benches(&filter, &page(which.limit, which.cursor)?)
+        .await
+        .map_err(paged)?;
     Ok(Json(BenchPage {
         items: found.items.into_iter().map(dto::bench).collect(),
         next_cursor: found.next,
@@ -94,7 +106,8 @@ pub(super) async fn one(
 ) -> Result<Json<Bench>, ApiError> {
     let device = extract::device(&device)?;
     let row = state.store.bench(&device).await?;
-    row.map(|row| Json(dto::bench(row))).ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
+    row.map(|row| Json(dto::bench(row)))
+        .ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
 }
 
 /// The ledger of a bench.
@@ -115,5 +128,7 @@ pub(super) async fn ledger(
         return Err(ApiError::not_found(format!("bench {device} is not known")));
     }
     let rows = state.store.bench_ledger(&device).await?;
-    Ok(Json(BenchLedger { spools: rows.into_iter().map(dto::spool).collect() }))
+    Ok(Json(BenchLedger {
+        spools: rows.into_iter().map(dto::spool).collect(),
+    }))
 }

@@ -1,16 +1,16 @@
 //! From the store's rows to the shapes of the API.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use fleet_domain::allowed_actions;
 use fleet_store::{
     AlarmRow, ArtifactRow, BenchRow, DeadLetterRow, JobRow, JobSummary as JobSummaryRow,
     LedgerTotals as LedgerTotalsRow, OutboxRow as OutboxRowRow, ProcedureRow, SpoolCounts, StepRow,
 };
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 
 use super::types::{
     Alarm, AllowedAction, ArtifactInfo, ArtifactRef, Bench, BenchSpool, DeadLetter, Job, JobSummary,
-    LedgerTotals, Live, Measurement, OutboxRow, ProcedureInfo, ProcedureRef, LedgerSpool, Step,
+    LedgerSpool, LedgerTotals, Live, Measurement, OutboxRow, ProcedureInfo, ProcedureRef, Step,
 };
 
 /// Bytes of a dead letter that are shown.
@@ -34,7 +34,10 @@ pub(crate) fn bench(row: BenchRow) -> Bench {
         run_id: row.run_id.map(|id| id.0),
         desired_version: row.stated_version,
         refusing_jobs: row.refusing_jobs,
-        spool: BenchSpool { held_events: row.held_events, outstanding: row.outstanding },
+        spool: BenchSpool {
+            held_events: row.held_events,
+            outstanding: row.outstanding,
+        },
         open_jobs: row.open_jobs.into_iter().map(summary).collect(),
     }
 }
@@ -113,10 +116,11 @@ pub(crate) fn job(row: JobRow) -> Job {
 
 /// A step. Measurements that can't be read are left out: the event's bytes hold them.
 pub(crate) fn step(row: StepRow) -> Step {
-    let measurements: Vec<Measurement> = serde_json::from_str(&row.measurements_json).unwrap_or_else(|error| {
-        tracing::warn!(%error, step = row.step, "stored measurements can't be read");
-        Vec::new()
-    });
+    let measurements: Vec<Measurement> =
+        serde_json::from_str(&row.measurements_json).unwrap_or_else(|error| {
+            tracing::warn!(%error, step = row.step, "stored measurements can't be read");
+            Vec::new()
+        });
     Step {
         index: row.index,
         step: row.step,
@@ -227,7 +231,12 @@ pub(crate) fn outbox(row: OutboxRowRow) -> OutboxRow {
 
 /// A procedure.
 pub(crate) fn procedure(row: ProcedureRow) -> ProcedureInfo {
-    ProcedureInfo { id: row.id, version: row.version, sha256: row.sha256, created_at: row.created_at }
+    ProcedureInfo {
+        id: row.id,
+        version: row.version,
+        sha256: row.sha256,
+        created_at: row.created_at,
+    }
 }
 
 /// A file.

@@ -29,7 +29,8 @@ const DEFAULT_PAGE: u32 = 100;
 /// # Errors
 /// Says what a device id looks like.
 pub(crate) fn device(text: &str) -> Result<DeviceId, ApiError> {
-    text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
+    text.parse()
+        .map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
 }
 
 /// A job from path or body.
@@ -37,7 +38,8 @@ pub(crate) fn device(text: &str) -> Result<DeviceId, ApiError> {
 /// # Errors
 /// Says what a job id looks like.
 pub(crate) fn job(text: &str) -> Result<JobId, ApiError> {
-    text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
+    text.parse()
+        .map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
 }
 
 /// A VIN from query or body.
@@ -45,7 +47,8 @@ pub(crate) fn job(text: &str) -> Result<JobId, ApiError> {
 /// # Errors
 /// Says what a VIN looks like.
 pub(crate) fn vin(text: &str) -> Result<Vin, ApiError> {
-    text.parse().map_err(|error: fleet_domain::IdError| ApiError::bad_value(error.to_string()))
+    text.parse()
+        .map_err(|error: fleet_domain::IdError| ApiError::bad_value(error.to_string()))
 }
 
 /// Size of a page.
@@ -57,7 +60,9 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
     if (1..=MAX_PAGE).contains(&limit) {
         return Ok(limit);
     }
-    Err(ApiError::bad_value(format!("limit is {limit}, it must be 1 to {MAX_PAGE}")))
+    Err(ApiError::bad_value(format!(
+        "limit is {limit}, it must be 1 to {MAX_PAGE}"
+    )))
 }
 
 /// A name that stands in a path and a file name: procedure, artifact, version.
@@ -67,7 +72,9 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
 pub(crate) fn file_name<'a>(what: &str, text: &'a str) -> Result<&'a str, ApiError> {
     let ok = (1..=64).contains(&text.len())
         && !text.starts_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
     if ok {
         return Ok(text);
     }
@@ -87,5 +94,7 @@ pub(crate) fn text(what: &str, text: &str, most: usize) -> Result<String, ApiErr
     if (1..=most).contains(&chars) && !trimmed.contains('\0') {
         return Ok(trimmed.to_owned());
     }
-    Err(ApiError::bad_value(format!("{what} must be 1 to {most} characters")))
+    Err(ApiError::bad_value(format!(
+        "{what} must be 1 to {most} characters"
+    )))
 }

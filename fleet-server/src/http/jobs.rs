@@ -6,7 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use fleet_domain::{JobId, JobState};
-use fleet_store::{ArtifactUse, ConflictKind, JobChange, JobFilter, NewJob as NewJobRow, ProcedureUse, StoreError};
+use fleet_store::{
+    ArtifactUse, ConflictKind, JobChange, JobFilter, NewJob as NewJobRow, ProcedureUse, StoreError,
+};
 use procedure::Plan;
 use serde::Deserialize;
 use tracing::Instrument;
@@ -50,7 +52,10 @@ pub(super) struct Which {
 }
 
 fn states(text: Option<&str>) -> Result<Vec<JobState>, ApiError> {
-    let words = text.unwrap_or_default().split(',').filter(|word| !word.is_empty());
+    let words = text
+        .unwrap_or_default()
+        .split(',')
+        .filter(|word| !word.is_empty());
     words
         .map(|word| {
             JobState::of(word).ok_or_else(|| {
@@ -79,7 +84,11 @@ pub(super) async fn list(
         vin: which.vin.as_deref().map(extract::vin).transpose()?,
         device: which.device.as_deref().map(extract::device).transpose()?,
     };
-    let found = state.store.jobs(&filter, &page(which.limit, which.cursor)?).await.map_err(paged)?;
+    let found = state
+        .store
+        .jobs(&filter, &page(which.limit, which.cursor)?)
+        .await
+        .map_err(paged)?;
     Ok(Json(JobPage {
         items: found.items.into_iter().map(dto::job).collect(),
         next_cursor: found.next,
@@ -107,18 +116,28 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
     let span = tracing::info_span!("http.post_job", job.id = tracing::field::Empty);
     async {
-        let key = headers.get("idempotency-key").map(|value| value.to_str().unwrap_or_default());
+        let key = headers
+            .get("idempotency-key")
+            .map(|value| value.to_str().unwrap_or_default());
         let new = checked(&state, request, key, principal).await?;
         tracing::Span::current().record("job.id", tracing::field::display(new.id));
-        let created = state.store.create_job(new, fleet_clock::wall_now()).await.map_err(|error| match error {
-            StoreError::Conflict(ConflictKind::RequestId { .. } | ConflictKind::JobId(_)) => {
-                ApiError::request_id_taken(error.to_string())
-            }
-            error => error.into(),
-        })?;
+        let created = state
+            .store
+            .create_job(new, fleet_clock::wall_now())
+            .await
+            .map_err(|error| match error {
+                StoreError::Conflict(ConflictKind::RequestId { .. } | ConflictKind::JobId(_)) => {
+                    ApiError::request_id_taken(error.to_string())
+                }
+                error => error.into(),
+            })?;
         state.dispatch.wake();
         state.feed.changed();
-        let status = if created.new { StatusCode::CREATED } else { StatusCode::OK };
+        let status = if created.new {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
         Ok((status, Json(dto::job(created.job))))
     }
     .instrument(span)
@@ -128,7 +147,9 @@ pub(super) async fn create(
 fn request_id(request: Option<String>, key: Option<&str>) -> Result<Option<String>, ApiError> {
     let id = match (request, key) {
         (Some(id), Some(key)) if id != key => {
-            return Err(ApiError::bad_value("request_id and the header Idempotency-Key name different requests"));
+            return Err(ApiError::bad_value(
+                "request_id and the header Idempotency-Key name different requests",
+            ));
         }
         (Some(id), _) => id,
         (None, Some(key)) => key.to_owned(),
@@ -148,25 +169,43 @@ async fn checked(
     let device = request.device.as_deref().map(extract::device).transpose()?;
     let start_within_s = request.start_within_s.unwrap_or(DEFAULT_START_WITHIN_S);
     if !(1..=MAX_START_WITHIN_S).contains(&start_within_s) {
-        return Err(ApiError::bad_value(format!("start_within_s must be 1 to {MAX_START_WITHIN_S}")));
+        return Err(ApiError::bad_value(format!(
+            "start_within_s must be 1 to {MAX_START_WITHIN_S}"
+        )));
     }
     if request.artifacts.len() > MAX_PARTS || request.parameters.len() > MAX_PARTS {
-        return Err(ApiError::bad_value(format!("a job has at most {MAX_PARTS} files and {MAX_PARTS} parameters")));
+        return Err(ApiError::bad_value(format!(
+            "a job has at most {MAX_PARTS} files and {MAX_PARTS} parameters"
+        )));
     }
     let choice = &request.procedure;
-    let procedure = state.store.procedure(&choice.id, &choice.version).await?.ok_or_else(|| {
-        let (id, version) = (shown(&choice.id), shown(&choice.version));
-        ApiError::unknown_procedure(format!("procedure {id} {version} is not on this server; put it there first"))
-    })?;
+    let procedure = state
+        .store
+        .procedure(&choice.id, &choice.version)
+        .await?
+        .ok_or_else(|| {
+            let (id, version) = (shown(&choice.id), shown(&choice.version));
+            ApiError::unknown_procedure(format!(
+                "procedure {id} {version} is not on this server; put it there first"
+            ))
+        })?;
     let plan = procedure::compile(&procedure.yaml).map_err(|_| {
-        ApiError::procedure_invalid("this version of the server can't compile the procedure; put a new version")
+        ApiError::procedure_invalid(
+            "this version of the server can't compile the procedure; put a new version",
+        )
     })?;
     let mut artifacts = Vec::new();
     for choice in &request.artifacts {
-        let row = state.store.artifact(&choice.name, &choice.version).await?.ok_or_else(|| {
-            let (name, version) = (shown(&choice.name), shown(&choice.version));
-            ApiError::unknown_artifact(format!("file {name} {version} is not on this server; put it there first"))
-        })?;
+        let row = state
+            .store
+            .artifact(&choice.name, &choice.version)
+            .await?
+            .ok_or_else(|| {
+                let (name, version) = (shown(&choice.name), shown(&choice.version));
+                ApiError::unknown_artifact(format!(
+                    "file {name} {version} is not on this server; put it there first"
+                ))
+            })?;
         artifacts.push(ArtifactUse {
             input: choice.input.clone(),
             name: row.name,
@@ -181,7 +220,11 @@ async fn checked(
         kind: request.kind.into(),
         vin,
         ecu: extract::text("ecu", &request.ecu, 64)?,
-        procedure: ProcedureUse { id: procedure.id, version: procedure.version, sha256: procedure.sha256 },
+        procedure: ProcedureUse {
+            id: procedure.id,
+            version: procedure.version,
+            sha256: procedure.sha256,
+        },
         artifacts,
         parameters: request.parameters,
         device,
@@ -221,7 +264,11 @@ fn fits(new: &NewJobRow, plan: &Plan) -> Result<(), ApiError> {
         )));
     }
     let wanted: BTreeSet<&str> = plan.artifacts.iter().map(String::as_str).collect();
-    let given: BTreeSet<&str> = new.artifacts.iter().map(|artifact| artifact.input.as_str()).collect();
+    let given: BTreeSet<&str> = new
+        .artifacts
+        .iter()
+        .map(|artifact| artifact.input.as_str())
+        .collect();
     if wanted != given || given.len() != new.artifacts.len() {
         return Err(ApiError::wrong_inputs(format!(
             "the procedure wants one file for each of [{}], the request names [{}]",
@@ -240,7 +287,9 @@ fn fits(new: &NewJobRow, plan: &Plan) -> Result<(), ApiError> {
     }
     for (name, value) in &new.parameters {
         if value.chars().count() > MAX_PARAMETER {
-            return Err(ApiError::bad_value(format!("parameter {name} is longer than {MAX_PARAMETER} characters")));
+            return Err(ApiError::bad_value(format!(
+                "parameter {name} is longer than {MAX_PARAMETER} characters"
+            )));
         }
     }
     Ok(())
@@ -261,7 +310,8 @@ pub(super) async fn one(
 ) -> Result<Json<Job>, ApiError> {
     let id = extract::job(&id)?;
     let row = state.store.job(id).await?;
-    row.map(|row| Json(dto::job(row))).ok_or_else(|| ApiError::not_found(format!("job {id} is not known")))
+    row.map(|row| Json(dto::job(row)))
+        .ok_or_else(|| ApiError::not_found(format!("job {id} is not known")))
 }
 
 /// What a person changed: the benches concerned hear of it.
@@ -294,7 +344,10 @@ pub(super) async fn cancel(
 ) -> Result<Json<Job>, ApiError> {
     let (id, reason) = (extract::job(&id)?, extract::text("reason", &reason.reason, 500)?);
     let now = fleet_clock::wall_now();
-    let change = state.store.cancel_job(id, &reason, &principal.to_string(), now).await?;
+    let change = state
+        .store
+        .cancel_job(id, &reason, &principal.to_string(), now)
+        .await?;
     tracing::info!(job.id = %id, principal = %principal, reason, "a job was called back");
     Ok(changed(&state, change))
 }
@@ -319,7 +372,10 @@ pub(super) async fn take_over(
 ) -> Result<Json<Job>, ApiError> {
     let (id, reason) = (extract::job(&id)?, extract::text("reason", &reason.reason, 500)?);
     let now = fleet_clock::wall_now();
-    let change = state.store.take_over_job(id, &reason, &principal.to_string(), now).await?;
+    let change = state
+        .store
+        .take_over_job(id, &reason, &principal.to_string(), now)
+        .await?;
     tracing::warn!(job.id = %id, principal = %principal, reason, "a job was taken over");
     Ok(changed(&state, change))
 }

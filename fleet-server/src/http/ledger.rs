@@ -39,7 +39,10 @@ pub(super) struct After {
     (status = 200, description = "announced = stored + rejected + holes + outstanding", body = LedgerTotals),
     (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn totals(_: Principal, State(state): State<AppState>) -> Result<Json<LedgerTotals>, ApiError> {
+pub(super) async fn totals(
+    _: Principal,
+    State(state): State<AppState>,
+) -> Result<Json<LedgerTotals>, ApiError> {
     Ok(Json(dto::totals(state.store.ledger_totals().await?)))
 }
 
@@ -54,7 +57,11 @@ pub(super) async fn dead_letters(
     State(state): State<AppState>,
     ApiQuery(part): ApiQuery<Part>,
 ) -> Result<Json<DeadLetterPage>, ApiError> {
-    let found = state.store.dead_letters(&page(part.limit, part.cursor)?).await.map_err(paged)?;
+    let found = state
+        .store
+        .dead_letters(&page(part.limit, part.cursor)?)
+        .await
+        .map_err(paged)?;
     Ok(Json(DeadLetterPage {
         items: found.items.into_iter().map(dto::dead_letter).collect(),
         next_cursor: found.next,
@@ -76,9 +83,15 @@ pub(super) async fn outbox(
     if i64::try_from(after).is_err() {
         return Err(ApiError::bad_cursor("after is larger than any row's place"));
     }
-    let rows = state.store.outbox_read(after, extract::limit(which.limit)?).await?;
+    let rows = state
+        .store
+        .outbox_read(after, extract::limit(which.limit)?)
+        .await?;
     let next_after = rows.last().map_or(after, |row| row.seq);
-    Ok(Json(OutboxPage { items: rows.into_iter().map(dto::outbox).collect(), next_after }))
+    Ok(Json(OutboxPage {
+        items: rows.into_iter().map(dto::outbox).collect(),
+        next_after,
+    }))
 }
 
 /// What a person should know.
@@ -92,6 +105,13 @@ pub(super) async fn alarms(
     State(state): State<AppState>,
     ApiQuery(part): ApiQuery<Part>,
 ) -> Result<Json<AlarmPage>, ApiError> {
-    let found = state.store.alarms(&page(part.limit, part.cursor)?).await.map_err(paged)?;
-    Ok(Json(AlarmPage { items: found.items.into_iter().map(dto::alarm).collect(), next_cursor: found.next }))
+    let found = state
+        .store
+        .alarms(&page(part.limit, part.cursor)?)
+        .await
+        .map_err(paged)?;
+    Ok(Json(AlarmPage {
+        items: found.items.into_iter().map(dto::alarm).collect(),
+        next_cursor: found.next,
+    }))
 }

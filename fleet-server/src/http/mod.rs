@@ -134,10 +134,18 @@ pub(crate) fn router(state: AppState) -> Router {
         .layer(CompressionLayer::new())
         .layer(DefaultBodyLimit::max(state.config.max_body_bytes))
         .layer(middleware::from_fn_with_state(Arc::clone(&state), time_limit));
-    let long = long.method_not_allowed_fallback(wrong_method).layer(DefaultBodyLimit::disable());
+    let long = long
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::disable());
     long.merge(short)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(TraceLayer::new_for_http().make_span_with(request_span).on_response(()).on_request(()).on_failure(()))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(request_span)
+                .on_response(())
+                .on_request(())
+                .on_failure(()),
+        )
         .with_state(state)
 }
 
@@ -159,17 +167,26 @@ async fn time_limit(State(state): State<AppState>, request: Request, next: Next)
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
 fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let what = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let what = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = what.unwrap_or("no text"), "a handler panicked");
     ApiError::internal("the server's log says more").into_response()
 }
 
 fn request_span<B>(request: &axum::http::Request<B>) -> tracing::Span {
-    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str);
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("-", MatchedPath::as_str);
     let span = tracing::info_span!("http.request", http.method = %request.method(), http.route = route);
-    if let Some(parent) = request.headers().get("traceparent").and_then(|value| value.to_str().ok()) {
+    if let Some(parent) = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+    {
         fleet_telemetry::set_parent(&span, parent);
     }
     span
 }
-

@@ -20,9 +20,14 @@ use super::{AppState, dto};
     (status = 200, description = "By id and version", body = ProcedureList),
     (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn list(_: Principal, State(state): State<AppState>) -> Result<Json<ProcedureList>, ApiError> {
+pub(super) async fn list(
+    _: Principal,
+    State(state): State<AppState>,
+) -> Result<Json<ProcedureList>, ApiError> {
     let rows = state.store.procedures().await?;
-    Ok(Json(ProcedureList { items: rows.into_iter().map(dto::procedure).collect() }))
+    Ok(Json(ProcedureList {
+        items: rows.into_iter().map(dto::procedure).collect(),
+    }))
 }
 
 /// A procedure's bytes.
@@ -38,14 +43,24 @@ pub(super) async fn get(
     State(state): State<AppState>,
     ApiPath((id, version)): ApiPath<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let (id, version) = (extract::file_name("procedure", &id)?, extract::file_name("version", &version)?);
+    let (id, version) = (
+        extract::file_name("procedure", &id)?,
+        extract::file_name("version", &version)?,
+    );
     let row = state
         .store
         .procedure(id, version)
         .await?
         .ok_or_else(|| ApiError::not_found(format!("procedure {id} {version} is not known")))?;
     let tag = format!("\"{}\"", row.sha256);
-    Ok(([(header::CONTENT_TYPE, "text/yaml; charset=utf-8".to_owned()), (header::ETAG, tag)], row.yaml).into_response())
+    Ok((
+        [
+            (header::CONTENT_TYPE, "text/yaml; charset=utf-8".to_owned()),
+            (header::ETAG, tag),
+        ],
+        row.yaml,
+    )
+        .into_response())
 }
 
 /// Puts a procedure. A version never changes: the same bytes again are welcome, others are refused.
@@ -66,7 +81,10 @@ pub(super) async fn put(
     ApiPath((id, version)): ApiPath<(String, String)>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<ProcedureInfo>), ApiError> {
-    let (id, version) = (extract::file_name("procedure", &id)?, extract::file_name("version", &version)?);
+    let (id, version) = (
+        extract::file_name("procedure", &id)?,
+        extract::file_name("version", &version)?,
+    );
     let body = body?;
     let yaml = std::str::from_utf8(&body)
         .map_err(|error| ApiError::bad_body(format!("a procedure is UTF-8 text: {error}")))?
@@ -84,12 +102,18 @@ pub(super) async fn put(
         version: version.to_owned(),
         sha256: hex::encode(Sha256::digest(&body)),
         yaml,
-        created_at: known.as_ref().map_or_else(fleet_clock::wall_now, |known| known.created_at),
+        created_at: known
+            .as_ref()
+            .map_or_else(fleet_clock::wall_now, |known| known.created_at),
         created_by: principal.to_string(),
     };
     let info = dto::procedure(row.clone());
     state.store.put_procedure(row).await?;
-    let status = if known.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    let status = if known.is_some() {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     Ok((status, Json(info)))
 }
 

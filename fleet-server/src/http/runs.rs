@@ -5,7 +5,8 @@ use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signature, VerifyingKey};
-use fleet_store::AttemptRow;
+use fleet_domain::JobId;
+use fleet_store::{AttemptRow, JobRow, StepRow};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -14,6 +15,9 @@ use super::extract::{self, ApiPath, ApiQuery};
 use super::principal::Principal;
 use super::types::{Problem, Run, RunRecord};
 use super::{AppState, dto};
+
+/// How often job and steps are read until they are of one moment.
+const MAX_READS: u32 = 10;
 
 /// Which attempt.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -39,15 +43,11 @@ pub(super) async fn run(
     ApiQuery(which): ApiQuery<Which>,
 ) -> Result<Json<Run>, ApiError> {
     let id = extract::job(&id)?;
-    let job = state.store.job(id).await?.ok_or_else(|| ApiError::not_found(format!("job {id} is not known")))?;
-    let attempts = state.store.attempts(id).await?;
-    let number = which.attempt.unwrap_or(job.job.attempt);
-    let attempt = attempts.into_iter().find(|attempt| attempt.attempt == number);
-    if attempt.is_none() && which.attempt.is_some() {
-        return Err(ApiError::not_found(format!("job {id} has no attempt {number}")));
-    }
-    let steps = state.store.steps(id, number).await?;
-    let live = state.feed.live(id).filter(|live| live.attempt == number && !job.job.state.is_final());
+    let (job, attempt, number, steps) = consistent(&state, id, which.attempt).await?;
+    let live = state
+        .feed
+        .live(id)
+        .filter(|live| live.attempt == number && !job.job.state.is_final());
     let record = match attempt {
         Some(attempt) => record(&state, attempt).await?,
         None => None,
@@ -61,11 +61,48 @@ pub(super) async fn run(
     }))
 }
 
+/// Job, attempt and steps of one moment: read again while the job moves between the reads.
+async fn consistent(
+    state: &AppState,
+    id: JobId,
+    asked: Option<u32>,
+) -> Result<(JobRow, Option<AttemptRow>, u32, Vec<StepRow>), ApiError> {
+    let unknown = || ApiError::not_found(format!("job {id} is not known"));
+    let mut job = state.store.job(id).await?.ok_or_else(unknown)?;
+    for _ in 0..MAX_READS {
+        let number = asked.unwrap_or(job.job.attempt);
+        let attempts = state.store.attempts(id).await?;
+        let attempt = attempts.into_iter().find(|attempt| attempt.attempt == number);
+        if attempt.is_none() && asked.is_some() {
+            return Err(ApiError::not_found(format!("job {id} has no attempt {number}")));
+        }
+        let steps = state.store.steps(id, number).await?;
+        let after = state.store.job(id).await?.ok_or_else(unknown)?;
+        if after == job {
+            return Ok((job, attempt, number, steps));
+        }
+        job = after;
+    }
+    Err(ApiError::store_unavailable(
+        "the job moves faster than it can be read; try again",
+    ))
+}
+
 async fn record(state: &AppState, attempt: AttemptRow) -> Result<Option<RunRecord>, ApiError> {
-    let Some(jws) = attempt.record else { return Ok(None) };
-    let public_key = state.store.bench(&attempt.device).await?.and_then(|bench| bench.public_key);
+    let Some(jws) = attempt.record else {
+        return Ok(None);
+    };
+    let public_key = state
+        .store
+        .bench(&attempt.device)
+        .await?
+        .and_then(|bench| bench.public_key);
     let verified = public_key.as_deref().is_some_and(|key| is_signed_by(&jws, key));
-    Ok(Some(RunRecord { jws, verified, public_key }))
+    Ok(Some(RunRecord {
+        jws,
+        verified,
+        public_key,
+    }))
 }
 
 /// Whether a JWS in compact form (RFC 7515) is signed with EdDSA (RFC 8037) by `key` (base64url).
@@ -83,7 +120,10 @@ fn check(jws: &str, key: &str) -> Option<()> {
     }
     let key: [u8; 32] = URL_SAFE_NO_PAD.decode(key).ok()?.try_into().ok()?;
     let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
-    VerifyingKey::from_bytes(&key).ok()?.verify_strict(signed.as_bytes(), &signature).ok()
+    VerifyingKey::from_bytes(&key)
+        .ok()?
+        .verify_strict(signed.as_bytes(), &signature)
+        .ok()
 }
 
 #[cfg(test)]
@@ -97,9 +137,21 @@ mod tests {
     #[test]
     fn a_record_is_verified_by_the_benchs_key_only() {
         assert!(is_signed_by(JWS, KEY));
-        assert!(!is_signed_by(&JWS.replacen("RXhh", "RXhi", 1), KEY), "another content");
-        assert!(!is_signed_by(JWS, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURp"), "another key");
-        assert!(!is_signed_by(&JWS.replacen("eyJhbGciOiJFZERTQSJ9", "eyJhbGciOiJub25lIn0", 1), KEY), "alg none");
+        assert!(
+            !is_signed_by(&JWS.replacen("RXhh", "RXhi", 1), KEY),
+            "another content"
+        );
+        assert!(
+            !is_signed_by(JWS, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURp"),
+            "another key"
+        );
+        assert!(
+            !is_signed_by(
+                &JWS.replacen("eyJhbGciOiJFZERTQSJ9", "eyJhbGciOiJub25lIn0", 1),
+                KEY
+            ),
+            "alg none"
+        );
         for bad in ["", ".", "..", "a.b.c"] {
             assert!(!is_signed_by(bad, KEY), "{bad:?}");
         }

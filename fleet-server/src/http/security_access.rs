@@ -38,10 +38,16 @@ pub(super) async fn key(
         .filter(|seed| (1..=MAX_SEED).contains(&seed.len()))
         .ok_or_else(|| ApiError::bad_value(format!("seed must be 1 to {MAX_SEED} bytes in hexadecimal")))?;
     if request.level % 2 == 0 {
-        return Err(ApiError::bad_value("level must be odd: the sub-function that requested the seed"));
+        return Err(ApiError::bad_value(
+            "level must be odd: the sub-function that requested the seed",
+        ));
     }
     let id = JobId(request.job_id);
-    let job = state.store.job(id).await?.ok_or_else(|| ApiError::not_found(format!("job {id} is not known")))?;
+    let job = state
+        .store
+        .job(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found(format!("job {id} is not known")))?;
     // Its acceptance may still be on its way from the bench's spool.
     let open = matches!(
         job.job.state,
@@ -55,5 +61,7 @@ pub(super) async fn key(
         .key(&ecu, request.level, &seed)
         .ok_or_else(|| ApiError::no_secret(format!("signer.secrets_file has no line for {ecu}")))?;
     tracing::info!(job.id = %id, ecu, level = request.level, "a security access key was given out");
-    Ok(Json(SecurityAccessKey { key: hex::encode(key) }))
+    Ok(Json(SecurityAccessKey {
+        key: hex::encode(key),
+    }))
 }

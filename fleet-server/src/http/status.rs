@@ -26,7 +26,11 @@ pub(super) async fn healthz(_: Principal) -> &'static str {
 pub(super) async fn readyz(_: Principal, State(state): State<AppState>) -> Response {
     let checks = checks(&state).await;
     let ready = checks.iter().all(|check| check.ok);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(Readiness { ready, checks })).into_response()
 }
 
@@ -36,7 +40,11 @@ async fn checks(state: &AppState) -> Vec<Check> {
         Ok(_) => (true, "it can be read".to_owned()),
         Err(error) => (false, super::error::chain(&error)),
     };
-    checks.push(Check { name: "store_read".to_owned(), ok, detail });
+    checks.push(Check {
+        name: "store_read".to_owned(),
+        ok,
+        detail,
+    });
     checks
 }
 
@@ -50,12 +58,29 @@ pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Resu
     let metrics = &state.metrics;
     let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     for job_state in JobState::ALL {
-        let count = counts.jobs.iter().find(|(of, _)| of == job_state).map_or(0, |(_, count)| *count);
-        metrics.jobs.get_or_create(&StateLabel { state: job_state.as_str().to_owned() }).set(gauge(count));
+        let count = counts
+            .jobs
+            .iter()
+            .find(|(of, _)| of == job_state)
+            .map_or(0, |(_, count)| *count);
+        metrics
+            .jobs
+            .get_or_create(&StateLabel {
+                state: job_state.as_str().to_owned(),
+            })
+            .set(gauge(count));
     }
-    let benches = [("online", counts.benches_online), ("offline", counts.benches_offline)];
+    let benches = [
+        ("online", counts.benches_online),
+        ("offline", counts.benches_offline),
+    ];
     for (name, count) in benches {
-        metrics.benches.get_or_create(&StateLabel { state: name.to_owned() }).set(gauge(count));
+        metrics
+            .benches
+            .get_or_create(&StateLabel {
+                state: name.to_owned(),
+            })
+            .set(gauge(count));
     }
     metrics.ledger_outstanding.set(gauge(counts.ledger.outstanding));
     metrics.outbox_waiting.set(gauge(counts.ledger.in_outbox));
@@ -80,7 +105,11 @@ pub(super) async fn status(_: Principal, State(state): State<AppState>) -> Resul
         checks,
         benches_online: counts.benches_online,
         benches_offline: counts.benches_offline,
-        jobs: counts.jobs.into_iter().map(|(job_state, count)| (job_state.to_string(), count)).collect(),
+        jobs: counts
+            .jobs
+            .into_iter()
+            .map(|(job_state, count)| (job_state.to_string(), count))
+            .collect(),
         time: fleet_clock::wall_now(),
     }))
 }

@@ -52,7 +52,9 @@ pub(super) async fn stream(
     let since = match which.since.as_deref() {
         None => None,
         Some(text) => Some(Cursor::parse(text).ok_or_else(|| {
-            ApiError::bad_cursor("since must be a stream_cursor or the id of an event, as this server gave it")
+            ApiError::bad_cursor(
+                "since must be a stream_cursor or the id of an event, as this server gave it",
+            )
         })?),
     };
     let seat = Seat::take(&state)?;
@@ -68,14 +70,21 @@ pub(super) async fn stream(
     }
     let mut heartbeat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let reader = Reader { seat, events, waiting, heartbeat };
+    let reader = Reader {
+        seat,
+        events,
+        waiting,
+        heartbeat,
+    };
     let body = stream::unfold(reader, |mut reader| async move {
         let event = reader.next().await?;
         Some((Ok::<_, Infallible>(event), reader))
     });
     let mut response = Sse::new(body).into_response();
     // Proxies must hand each event on at once.
-    response.headers_mut().insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert("x-accel-buffering", axum::http::HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -87,7 +96,9 @@ impl Seat {
         let most = state.config.max_stream_readers;
         if state.readers.fetch_add(1, Ordering::AcqRel) >= most {
             state.readers.fetch_sub(1, Ordering::AcqRel);
-            return Err(ApiError::too_many_readers(format!("http.max_stream_readers is {most}")));
+            return Err(ApiError::too_many_readers(format!(
+                "http.max_stream_readers is {most}"
+            )));
         }
         state.metrics.stream_readers.inc();
         Ok(Self(AppState::clone(state)))
@@ -102,7 +113,13 @@ impl Drop for Seat {
 }
 
 fn cursor_event(name: &'static str, cursor: Cursor) -> StreamEvent {
-    StreamEvent { name, cursor, data: serde_json::json!({ "cursor": cursor.to_string() }).to_string().into() }
+    StreamEvent {
+        name,
+        cursor,
+        data: serde_json::json!({ "cursor": cursor.to_string() })
+            .to_string()
+            .into(),
+    }
 }
 
 fn reset(state: &AppState, cursor: Cursor) -> StreamEvent {
@@ -111,7 +128,11 @@ fn reset(state: &AppState, cursor: Cursor) -> StreamEvent {
 }
 
 /// The state of everything that changed since; `None` when the log doesn't say.
-async fn catch_up(state: &AppState, since: Cursor, position: Cursor) -> Result<Option<Vec<StreamEvent>>, StoreError> {
+async fn catch_up(
+    state: &AppState,
+    since: Cursor,
+    position: Cursor,
+) -> Result<Option<Vec<StreamEvent>>, StoreError> {
     if since.epoch != position.epoch || i64::try_from(since.seq).is_err() {
         return Ok(None);
     }
@@ -128,7 +149,11 @@ async fn catch_up(state: &AppState, since: Cursor, position: Cursor) -> Result<O
                 && let Some((name, data)) = state_of(&*state.store, &state.feed, row.kind, &row.id).await?
             {
                 // Cut here, the reader asks from the same place again.
-                missed.push(StreamEvent { name, cursor: since, data: data.into() });
+                missed.push(StreamEvent {
+                    name,
+                    cursor: since,
+                    data: data.into(),
+                });
             }
         }
         if seen.len() > MAX_CATCH_UP {
@@ -154,7 +179,12 @@ impl Reader {
             Some(event) => event,
             None => self.wait().await?,
         };
-        Some(Event::default().event(event.name).id(event.cursor.to_string()).data(&*event.data))
+        Some(
+            Event::default()
+                .event(event.name)
+                .id(event.cursor.to_string())
+                .data(&*event.data),
+        )
     }
 
     async fn wait(&mut self) -> Option<StreamEvent> {

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleet_domain::{BenchReport, DeviceId, Slot, StoreGeneration};
-use fleet_store::{Inbound, InboundMessage, IngestBatch, IngestOutcome, ReceiptRow, Store, StoreError, SyncAnswerRow};
+use fleet_store::{
+    Inbound, InboundMessage, IngestBatch, IngestOutcome, ReceiptRow, Store, StoreError, SyncAnswerRow,
+};
 use fleet_wire::Channel;
 use fleet_wire::limits::MAX_ANSWER_REJECTIONS;
 use fleet_wire::receipt::{Receipt, ReceiptMessage, Rejection, SpoolAnswer, SyncAnswer};
@@ -165,7 +167,10 @@ impl Committer {
                 match self.store.ingest(self.batch(vec![item.clone()])).await {
                     Ok(outcome) => break outcome,
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "a message could not be committed");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "a message could not be committed"
+                        );
                         if is_about_data(&error) {
                             item = raw(item, &error);
                         }
@@ -226,7 +231,9 @@ impl Committer {
         ] {
             self.metrics.count(name, value);
         }
-        self.metrics.dead_letters.inc_by(counts.dead + counts.rejected + counts.conflicts);
+        self.metrics
+            .dead_letters
+            .inc_by(counts.dead + counts.rejected + counts.conflicts);
     }
 }
 
@@ -240,14 +247,19 @@ impl Drop for AbortOnDrop {
 
 /// Errors that another attempt with the same data would meet again.
 fn is_about_data(error: &StoreError) -> bool {
-    !matches!(error, StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Corrupt(_))
+    !matches!(
+        error,
+        StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Corrupt(_)
+    )
 }
 
 /// The message without the meaning that could not be stored.
 fn raw(mut item: Inbound, error: &StoreError) -> Inbound {
     if let InboundMessage::Event(event) = &mut item.message {
-        event.report =
-            BenchReport::Unreadable { r#type: event.r#type.clone(), reason: crate::http::error::chain(error) };
+        event.report = BenchReport::Unreadable {
+            r#type: event.r#type.clone(),
+            reason: crate::http::error::chain(error),
+        };
     }
     item
 }
@@ -298,8 +310,12 @@ fn decode_all(arrivals: &[Arrival]) -> (Vec<Inbound>, Vec<Span>) {
     let mut spans = Vec::new();
     let items: Vec<Inbound> = arrivals.iter().filter_map(decode).collect();
     for item in &items {
-        let InboundMessage::Event(event) = &item.message else { continue };
-        let Some(traceparent) = &event.traceparent else { continue };
+        let InboundMessage::Event(event) = &item.message else {
+            continue;
+        };
+        let Some(traceparent) = &event.traceparent else {
+            continue;
+        };
         let span = tracing::info_span!(
             "ingest.store_event",
             device.id = %item.device,
@@ -314,7 +330,12 @@ fn decode_all(arrivals: &[Arrival]) -> (Vec<Inbound>, Vec<Span>) {
 }
 
 fn rejections(rows: &[fleet_domain::Rejection]) -> Vec<Rejection> {
-    rows.iter().map(|row| Rejection { seq: row.seq, code: wire_code(row.code) }).collect()
+    rows.iter()
+        .map(|row| Rejection {
+            seq: row.seq,
+            code: wire_code(row.code),
+        })
+        .collect()
 }
 
 fn receipt(row: ReceiptRow) -> (DeviceId, Receipt) {
@@ -339,7 +360,11 @@ fn sync_answer(row: SyncAnswerRow) -> SyncAnswer {
             let mut rejected = rejections(&spool.rejected);
             rejected.truncate(room);
             room -= rejected.len();
-            SpoolAnswer { spool_id: spool.spool, through: spool.through, rejected }
+            SpoolAnswer {
+                spool_id: spool.spool,
+                through: spool.through,
+                rejected,
+            }
         })
         .collect();
     SyncAnswer {
@@ -381,7 +406,11 @@ async fn pace(
         }
         for (device, receipt) in pacer.due(began.elapsed()) {
             metrics.receipts.inc();
-            outbound.publish(&device, Channel::Receipts, ReceiptMessage::Receipt(receipt).encode());
+            outbound.publish(
+                &device,
+                Channel::Receipts,
+                ReceiptMessage::Receipt(receipt).encode(),
+            );
         }
     }
 }

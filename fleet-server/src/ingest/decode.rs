@@ -1,8 +1,8 @@
 //! From a message of the broker to what the store understands. Total: every message becomes something.
 
 use fleet_domain::{
-    AttemptRef, BenchReport, Digest, Equipment, HeldSpool, Place, Predecessor, PresenceFacts,
-    RejectCode, SyncFacts, report::StepReport,
+    AttemptRef, BenchReport, Digest, Equipment, HeldSpool, Place, Predecessor, PresenceFacts, RejectCode,
+    SyncFacts, report::StepReport,
 };
 use fleet_store::{Inbound, InboundEvent, InboundMessage, RejectedEvent};
 use fleet_wire::event::AttemptRef as WireAttempt;
@@ -38,13 +38,25 @@ pub(super) fn decode(arrival: &Arrival) -> Option<Inbound> {
             }),
             Err(error) => undecodable(arrival, topic.channel.as_str(), chain(&error)),
         },
-        other => undecodable(arrival, other.as_str(), "a bench does not publish there".to_owned()),
+        other => undecodable(
+            arrival,
+            other.as_str(),
+            "a bench does not publish there".to_owned(),
+        ),
     };
-    Some(Inbound { slot: arrival.slot, device: topic.device, message })
+    Some(Inbound {
+        slot: arrival.slot,
+        device: topic.device,
+        message,
+    })
 }
 
 fn undecodable(arrival: &Arrival, channel: &str, reason: String) -> InboundMessage {
-    InboundMessage::Undecodable { channel: channel.to_owned(), bytes: arrival.payload.clone(), reason }
+    InboundMessage::Undecodable {
+        channel: channel.to_owned(),
+        bytes: arrival.payload.clone(),
+        reason,
+    }
 }
 
 /// A topic that is not one of ours. It is kept where it names a device, but nobody is told: that device
@@ -52,12 +64,20 @@ fn undecodable(arrival: &Arrival, channel: &str, reason: String) -> InboundMessa
 fn misplaced(arrival: &Arrival, error: &TopicError) -> Option<Inbound> {
     let topic: String = arrival.topic.chars().take(200).collect();
     let TopicError::WrongSlot { device, .. } = error else {
-        tracing::warn!(topic, error = error as &dyn std::error::Error, "a message on a topic of nobody was dropped");
+        tracing::warn!(
+            topic,
+            error = error as &dyn std::error::Error,
+            "a message on a topic of nobody was dropped"
+        );
         return None;
     };
     let channel = arrival.topic.rsplit('/').next().unwrap_or_default();
     let message = undecodable(arrival, channel, format!("topic {topic:?}: {}", chain(error)));
-    Some(Inbound { slot: arrival.slot, device: device.clone(), message })
+    Some(Inbound {
+        slot: arrival.slot,
+        device: device.clone(),
+        message,
+    })
 }
 
 fn place(properties: &EventProperties) -> Place {
@@ -70,7 +90,10 @@ fn place(properties: &EventProperties) -> Place {
 }
 
 fn predecessor(predecessor: fleet_wire::Predecessor) -> Predecessor {
-    Predecessor { spool: predecessor.spool, last_seq: predecessor.last_seq }
+    Predecessor {
+        spool: predecessor.spool,
+        last_seq: predecessor.last_seq,
+    }
 }
 
 fn event(arrival: &Arrival, topic: &Topic) -> InboundMessage {
@@ -132,7 +155,11 @@ pub(super) fn wire_code(code: RejectCode) -> fleet_wire::receipt::RejectCode {
 }
 
 fn attempt(of: WireAttempt) -> AttemptRef {
-    AttemptRef { job: of.job_id, attempt: of.attempt, fence: of.fence }
+    AttemptRef {
+        job: of.job_id,
+        attempt: of.attempt,
+        fence: of.fence,
+    }
 }
 
 fn report(event: DecodedEvent) -> BenchReport {
@@ -140,7 +167,10 @@ fn report(event: DecodedEvent) -> BenchReport {
     match event.body {
         Ok(Some(body)) => known(body, event.time),
         Ok(None) => BenchReport::Unknown { r#type: r#type() },
-        Err(reason) => BenchReport::Unreadable { r#type: r#type(), reason },
+        Err(reason) => BenchReport::Unreadable {
+            r#type: r#type(),
+            reason,
+        },
     }
 }
 
@@ -169,9 +199,11 @@ fn known(body: EventBody, time: Timestamp) -> BenchReport {
             code: rejected.code,
             detail: rejected.detail,
         },
-        EventBody::JobStarted(started) => {
-            BenchReport::JobStarted { of: attempt(started.of), steps_total: started.steps_total, time }
-        }
+        EventBody::JobStarted(started) => BenchReport::JobStarted {
+            of: attempt(started.of),
+            steps_total: started.steps_total,
+            time,
+        },
         EventBody::StepFinished(step) => BenchReport::StepFinished(StepReport {
             of: attempt(step.of),
             index: step.index,
@@ -195,7 +227,10 @@ fn known(body: EventBody, time: Timestamp) -> BenchReport {
             software: finished.software,
             record: finished.record,
         },
-        EventBody::SpoolHole(hole) => BenchReport::Hole { to: hole.to, reason: hole.reason },
+        EventBody::SpoolHole(hole) => BenchReport::Hole {
+            to: hole.to,
+            reason: hole.reason,
+        },
     }
 }
 
@@ -223,7 +258,10 @@ fn sync_facts(sync: Sync) -> SyncFacts {
         former: sync
             .former
             .into_iter()
-            .map(|former| Predecessor { spool: former.spool_id, last_seq: former.last_seq })
+            .map(|former| Predecessor {
+                spool: former.spool_id,
+                last_seq: former.last_seq,
+            })
             .collect(),
         jobs: sync.jobs.into_iter().map(|job| job.job_id).collect(),
         refusing_jobs: sync.refusing_jobs,

@@ -114,7 +114,10 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
         links.push(link);
         tasks.push(task);
     }
-    let outbound = Outbound { plant: parts.plant, links: Arc::new(links) };
+    let outbound = Outbound {
+        plant: parts.plant,
+        links: Arc::new(links),
+    };
     let health = CommitHealth::default();
     let committer = committer::Committer {
         store: Arc::clone(&parts.store),
@@ -131,14 +134,26 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
     tasks.push(tokio::spawn(committer.run()));
     let keeper = slots.clone();
     let store = Arc::clone(&parts.store);
-    tasks.push(tokio::spawn(async move { keeper.keep(store, OWNER.to_owned(), parts.config.lease).await }));
-    Ingest { outbound, slots, health, wish: lists_tx, channels: Some((live, lists)), tasks, store: parts.store }
+    tasks.push(tokio::spawn(async move {
+        keeper.keep(store, OWNER.to_owned(), parts.config.lease).await
+    }));
+    Ingest {
+        outbound,
+        slots,
+        health,
+        wish: lists_tx,
+        channels: Some((live, lists)),
+        tasks,
+        store: parts.store,
+    }
 }
 
 impl Ingest {
     /// Hands out the live messages and the wishes for lists, once; afterwards channels that stay empty.
     pub(crate) fn take_channels(&mut self) -> Channels {
-        self.channels.take().unwrap_or_else(|| (mpsc::channel(1).1, mpsc::unbounded_channel().1))
+        self.channels
+            .take()
+            .unwrap_or_else(|| (mpsc::channel(1).1, mpsc::unbounded_channel().1))
     }
 
     /// Ends the sessions and gives the slots back. What was not committed was not acknowledged either.
@@ -152,7 +167,10 @@ impl Ingest {
             let _ = task.await;
         }
         if let Err(error) = self.store.release_slots(&terms).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "slots could not be given back");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "slots could not be given back"
+            );
         }
     }
 }

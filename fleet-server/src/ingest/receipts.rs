@@ -25,7 +25,10 @@ pub(crate) struct Pacer {
 impl Pacer {
     /// `interval`: least time between two receipts to one bench.
     pub(crate) fn new(interval: Duration) -> Self {
-        Self { interval, benches: HashMap::new() }
+        Self {
+            interval,
+            benches: HashMap::new(),
+        }
     }
 
     /// Takes a receipt. It replaces an older one of the same spool: receipts are cumulative.
@@ -48,13 +51,18 @@ impl Pacer {
             let ready = bench.last_sent.is_none_or(|sent| now >= sent + self.interval);
             if ready && !bench.waiting.is_empty() {
                 bench.last_sent = Some(now);
-                due.extend(std::mem::take(&mut bench.waiting).into_values().map(|r| (device.clone(), r)));
+                due.extend(
+                    std::mem::take(&mut bench.waiting)
+                        .into_values()
+                        .map(|r| (device.clone(), r)),
+                );
             }
         }
         // Benches that were quiet for a while are forgotten.
         let idle = self.interval * 100;
-        self.benches
-            .retain(|_, bench| !bench.waiting.is_empty() || bench.last_sent.is_some_and(|sent| now < sent + idle));
+        self.benches.retain(|_, bench| {
+            !bench.waiting.is_empty() || bench.last_sent.is_some_and(|sent| now < sent + idle)
+        });
         due
     }
 
@@ -63,7 +71,11 @@ impl Pacer {
         self.benches
             .values()
             .filter(|bench| !bench.waiting.is_empty())
-            .map(|bench| bench.last_sent.map_or(Duration::ZERO, |sent| sent + self.interval))
+            .map(|bench| {
+                bench
+                    .last_sent
+                    .map_or(Duration::ZERO, |sent| sent + self.interval)
+            })
             .min()
     }
 }

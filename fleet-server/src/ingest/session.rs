@@ -65,7 +65,10 @@ pub(crate) struct Buffered {
 
 impl Buffered {
     pub(crate) fn new(most: usize) -> Self {
-        Self { now: Arc::new(AtomicUsize::new(0)), most }
+        Self {
+            now: Arc::new(AtomicUsize::new(0)),
+            most,
+        }
     }
 
     /// Takes room; false when the limit is passed by it.
@@ -118,7 +121,10 @@ struct Current {
     connection: u64,
     client: AsyncClient,
     /// Acknowledgements that have left through the socket, counted for the kill tests.
-    #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "read by the kill tests only"))]
+    #[cfg_attr(
+        not(feature = "failpoints"),
+        expect(dead_code, reason = "read by the kill tests only")
+    )]
     acks_sent: watch::Receiver<u64>,
 }
 
@@ -143,7 +149,10 @@ pub(crate) struct SessionConfig {
 pub(crate) fn spawn(config: SessionConfig) -> (SlotLink, tokio::task::JoinHandle<()>) {
     let (output, outputs) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let link = SlotLink { output, waiting: Arc::clone(&waiting) };
+    let link = SlotLink {
+        output,
+        waiting: Arc::clone(&waiting),
+    };
     let (current_tx, current) = watch::channel(None);
     let task = tokio::spawn(async move {
         let writer = tokio::spawn(write(outputs, current, waiting));
@@ -162,7 +171,9 @@ async fn write(
         let now = current.borrow().clone();
         match output {
             Output::Acks { connection, packets } => {
-                let Some(now) = now.filter(|now| now.connection == connection) else { continue };
+                let Some(now) = now.filter(|now| now.connection == connection) else {
+                    continue;
+                };
                 acknowledge(&now, &packets).await;
             }
             Output::Publish { topic, payload } => {
@@ -174,7 +185,9 @@ async fn write(
                     ..PublishProperties::default()
                 };
                 // An error means that the connection has ended; sync heals what was lost with it.
-                let sent = now.client.publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties);
+                let sent =
+                    now.client
+                        .publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties);
                 if sent.await.is_err() {
                     tracing::debug!("a message was dropped with its connection");
                 }
@@ -187,7 +200,11 @@ async fn acknowledge(now: &Current, packets: &[u16]) {
     #[cfg(feature = "failpoints")]
     let target = *now.acks_sent.borrow();
     for packet in packets.iter().filter(|packet| **packet != 0) {
-        let publish = Publish { qos: QoS::AtLeastOnce, pkid: *packet, ..Publish::default() };
+        let publish = Publish {
+            qos: QoS::AtLeastOnce,
+            pkid: *packet,
+            ..Publish::default()
+        };
         if now.client.ack(&publish).await.is_err() {
             return;
         }
@@ -227,8 +244,11 @@ fn options(config: &SessionConfig) -> MqttOptions {
 
 /// The client joins host and port with a colon, so an IPv6 address needs its brackets.
 fn rename_host(options: MqttOptions, config: &SessionConfig) -> MqttOptions {
-    let mut bracketed =
-        MqttOptions::new(options.client_id(), format!("[{}]", config.broker.ip()), config.broker.port());
+    let mut bracketed = MqttOptions::new(
+        options.client_id(),
+        format!("[{}]", config.broker.ip()),
+        config.broker.port(),
+    );
     if let Some(properties) = options.connect_properties() {
         bracketed.set_connect_properties(properties);
     }
@@ -260,7 +280,9 @@ async fn run(mut config: SessionConfig, current: watch::Sender<Option<Current>>)
     let mut pause = Duration::from_millis(100);
     loop {
         // After any lost connection the lease is read first: only an owner connects.
-        let Ok(Some(term)) = config.term.wait_for(Option::is_some).await.map(|term| *term) else { return };
+        let Ok(Some(term)) = config.term.wait_for(Option::is_some).await.map(|term| *term) else {
+            return;
+        };
         while !config.buffered.is_half_empty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -279,7 +301,11 @@ async fn run(mut config: SessionConfig, current: watch::Sender<Option<Current>>)
                 "a slot's session has ended and begins anew"
             ),
         }
-        pause = if was_up { Duration::from_millis(100) } else { (pause * 2).min(MAX_BACK_OFF) };
+        pause = if was_up {
+            Duration::from_millis(100)
+        } else {
+            (pause * 2).min(MAX_BACK_OFF)
+        };
         let jitter = fleet_clock::jitter_seed() % u64::try_from(pause.as_millis()).unwrap_or(1).max(1);
         tokio::time::sleep(Duration::from_millis(jitter)).await;
     }
@@ -374,7 +400,10 @@ fn hand_over(config: &SessionConfig, connection: u64, term: u64, publish: Publis
         term,
         packet: publish.pkid,
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
-        properties: publish.properties.map(|properties| properties.user_properties).unwrap_or_default(),
+        properties: publish
+            .properties
+            .map(|properties| properties.user_properties)
+            .unwrap_or_default(),
         payload: publish.payload,
     };
     if arrival.topic.ends_with("/live") {

@@ -29,9 +29,17 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new() -> Self {
         let states = Slot::all()
-            .map(|slot| SlotState { slot, term: watch::Sender::new(None), connected: watch::Sender::new(false) })
+            .map(|slot| SlotState {
+                slot,
+                term: watch::Sender::new(None),
+                connected: watch::Sender::new(false),
+            })
             .collect();
-        Self { states: Arc::new(states), claim_now: Arc::new(Notify::new()), written: Arc::new(AtomicBool::new(true)) }
+        Self {
+            states: Arc::new(states),
+            claim_now: Arc::new(Notify::new()),
+            written: Arc::new(AtomicBool::new(true)),
+        }
     }
 
     fn state(&self, slot: Slot) -> Option<&SlotState> {
@@ -48,20 +56,29 @@ impl Slots {
 
     /// A handle with which the slot's session says whether it is connected.
     pub(crate) fn connected(&self, slot: Slot) -> watch::Sender<bool> {
-        self.state(slot).map_or_else(|| watch::Sender::new(false), |state| state.connected.clone())
+        self.state(slot)
+            .map_or_else(|| watch::Sender::new(false), |state| state.connected.clone())
     }
 
     /// The terms of the slots that are ours.
     pub(crate) fn terms(&self) -> Vec<SlotTerm> {
         self.states
             .iter()
-            .filter_map(|state| state.term.borrow().map(|term| SlotTerm { slot: state.slot, term }))
+            .filter_map(|state| {
+                state.term.borrow().map(|term| SlotTerm {
+                    slot: state.slot,
+                    term,
+                })
+            })
             .collect()
     }
 
     /// Slots that are ours and whose session is connected.
     pub(crate) fn ready(&self) -> usize {
-        self.states.iter().filter(|state| state.term.borrow().is_some() && *state.connected.borrow()).count()
+        self.states
+            .iter()
+            .filter(|state| state.term.borrow().is_some() && *state.connected.borrow())
+            .count()
     }
 
     /// Another one has these slots now: their connections end, and they are claimed again when they are free.
@@ -94,7 +111,9 @@ impl Slots {
         let mut renewed = fleet_clock::boot_now();
         loop {
             let now = fleet_clock::boot_now();
-            let written = store.renew_slots(&self.terms(), fleet_clock::wall_now(), lease).await;
+            let written = store
+                .renew_slots(&self.terms(), fleet_clock::wall_now(), lease)
+                .await;
             self.written.store(written.is_ok(), Ordering::Release);
             match written {
                 Ok(lost) => {
@@ -102,7 +121,10 @@ impl Slots {
                     self.lose(&lost);
                 }
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "slots could not be renewed");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "slots could not be renewed"
+                    );
                     // Whether they are still ours is not known any more.
                     if fleet_clock::boot_now().saturating_sub(renewed) >= lease {
                         self.lose(&Slot::all().collect::<Vec<_>>());
@@ -119,13 +141,19 @@ impl Slots {
 
     async fn claim_free(&self, store: &dyn Store, owner: &str, lease: Duration) {
         for state in self.states.iter().filter(|state| state.term.borrow().is_none()) {
-            match store.claim_slot(state.slot, owner, fleet_clock::wall_now(), lease).await {
+            match store
+                .claim_slot(state.slot, owner, fleet_clock::wall_now(), lease)
+                .await
+            {
                 Ok(Some(term)) => {
                     state.term.send_replace(Some(term.term));
                 }
                 Ok(None) => tracing::info!(slot = %state.slot, "another server holds this slot"),
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a slot could not be claimed");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a slot could not be claimed"
+                    );
                     return;
                 }
             }

@@ -37,7 +37,10 @@ impl Drop for Bench {
 
 fn options(server: &Server, id: &str) -> MqttOptions {
     let mut options = MqttOptions::new(id, "127.0.0.1", server.mqtt_port);
-    options.set_clean_start(false).set_session_expiry_interval(Some(3600)).set_max_packet_size(Some(600_000));
+    options
+        .set_clean_start(false)
+        .set_session_expiry_interval(Some(3600))
+        .set_max_packet_size(Some(600_000));
     options
 }
 
@@ -49,16 +52,29 @@ impl Bench {
         let (receipts_tx, receipts) = mpsc::unbounded_channel();
         let (lists_tx, lists) = mpsc::unbounded_channel();
         let (up_tx, mut up) = mpsc::unbounded_channel();
-        let topic = |channel| Topic::new("plant-1".parse().expect("a plant"), device.clone(), channel).to_string();
-        client.subscribe(topic(Channel::Receipts), QoS::AtLeastOnce).await.expect("room");
-        client.subscribe(topic(Channel::Commands), QoS::AtLeastOnce).await.expect("room");
+        let topic =
+            |channel| Topic::new("plant-1".parse().expect("a plant"), device.clone(), channel).to_string();
+        client
+            .subscribe(topic(Channel::Receipts), QoS::AtLeastOnce)
+            .await
+            .expect("room");
+        client
+            .subscribe(topic(Channel::Commands), QoS::AtLeastOnce)
+            .await
+            .expect("room");
         let poller = tokio::spawn(async move {
             while let Ok(event) = events.poll().await {
                 match event {
                     Event::Incoming(Incoming::SubAck(_)) => drop(up_tx.send(())),
                     Event::Incoming(Incoming::Publish(publish)) => {
-                        let expiry = publish.properties.as_ref().and_then(|p| p.message_expiry_interval);
-                        assert!(expiry.is_some_and(|seconds| seconds <= 60), "it expires within a minute");
+                        let expiry = publish
+                            .properties
+                            .as_ref()
+                            .and_then(|p| p.message_expiry_interval);
+                        assert!(
+                            expiry.is_some_and(|seconds| seconds <= 60),
+                            "it expires within a minute"
+                        );
                         assert!(!publish.retain, "it is not retained");
                         if publish.topic.ends_with(b"/receipts") {
                             let message = ReceiptMessage::decode(&publish.payload).expect("a receipt");
@@ -72,7 +88,10 @@ impl Bench {
             }
         });
         for _ in 0..2 {
-            tokio::time::timeout(SOON, up.recv()).await.expect("in time").expect("subscribed");
+            tokio::time::timeout(SOON, up.recv())
+                .await
+                .expect("in time")
+                .expect("subscribed");
         }
         Self {
             device,
@@ -93,8 +112,16 @@ impl Bench {
     }
 
     /// Publishes anything anywhere.
-    pub(crate) async fn publish(&self, topic: &str, properties: Vec<(String, String)>, payload: impl Into<Vec<u8>>) {
-        let properties = PublishProperties { user_properties: properties, ..PublishProperties::default() };
+    pub(crate) async fn publish(
+        &self,
+        topic: &str,
+        properties: Vec<(String, String)>,
+        payload: impl Into<Vec<u8>>,
+    ) {
+        let properties = PublishProperties {
+            user_properties: properties,
+            ..PublishProperties::default()
+        };
         let payload: Vec<u8> = payload.into();
         self.client
             .publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties)
@@ -103,7 +130,12 @@ impl Bench {
     }
 
     pub(crate) fn properties(&self, seq: u64) -> EventProperties {
-        EventProperties { spool: self.spool, seq, predecessor: None, hole_to: None }
+        EventProperties {
+            spool: self.spool,
+            seq,
+            predecessor: None,
+            hole_to: None,
+        }
     }
 
     /// The bytes of an event at a position.
@@ -204,7 +236,9 @@ impl Bench {
         self.publish(&topic, Vec::new(), sync.encode()).await;
         let end = tokio::time::Instant::now() + SOON;
         loop {
-            let message = tokio::time::timeout_at(end, self.receipts.recv()).await.expect("an answer in time");
+            let message = tokio::time::timeout_at(end, self.receipts.recv())
+                .await
+                .expect("an answer in time");
             if let Some(ReceiptMessage::SyncAnswer(answer)) = message
                 && answer.number == number
             {
@@ -217,7 +251,9 @@ impl Bench {
     pub(crate) async fn receipt(&mut self, wanted: impl Fn(&Receipt) -> bool) -> Receipt {
         let end = tokio::time::Instant::now() + SOON;
         loop {
-            let message = tokio::time::timeout_at(end, self.receipts.recv()).await.expect("a receipt in time");
+            let message = tokio::time::timeout_at(end, self.receipts.recv())
+                .await
+                .expect("a receipt in time");
             if let Some(ReceiptMessage::Receipt(receipt)) = message
                 && wanted(&receipt)
             {
@@ -242,7 +278,9 @@ impl Bench {
     pub(crate) async fn list(&mut self, wanted: impl Fn(&Commands) -> bool) -> Commands {
         let end = tokio::time::Instant::now() + SOON;
         loop {
-            let list = tokio::time::timeout_at(end, self.lists.recv()).await.expect("a list in time");
+            let list = tokio::time::timeout_at(end, self.lists.recv())
+                .await
+                .expect("a list in time");
             let list = list.expect("connected");
             if wanted(&list) {
                 return list;
@@ -260,7 +298,10 @@ pub(crate) async fn unacknowledged(server: &Server, slot: fleet_domain::Slot, wa
     let mut found = Vec::new();
     let end = tokio::time::Instant::now() + SOON;
     while found.len() < wanted {
-        match tokio::time::timeout_at(end, events.poll()).await.expect("in time") {
+        match tokio::time::timeout_at(end, events.poll())
+            .await
+            .expect("in time")
+        {
             Ok(Event::Incoming(Incoming::Publish(publish))) => found.push(publish.payload.to_vec()),
             Ok(_) => {}
             // The server took its session back: begin anew, the messages come again.

@@ -25,17 +25,34 @@ async fn the_same_request_is_the_same_job() {
     assert_eq!(first["id"], again["id"]);
     let mut by_header = new_job();
     by_header.as_object_mut().unwrap().remove("request_id");
-    let by_header =
-        server.request(Method::POST, "/api/v1/jobs").header("idempotency-key", "MES-4711").json(&by_header);
+    let by_header = server
+        .request(Method::POST, "/api/v1/jobs")
+        .header("idempotency-key", "MES-4711")
+        .json(&by_header);
     assert_eq!(server.send(by_header).await.expect(200)["id"], first["id"]);
     request["priority"] = json!(5);
-    server.post("/api/v1/jobs", &request).await.problem(409, "request_id_taken", "other content");
-    let both = server.request(Method::POST, "/api/v1/jobs").header("idempotency-key", "other").json(&request);
-    server.send(both).await.problem(400, "bad_value", "two names for one request");
+    server
+        .post("/api/v1/jobs", &request)
+        .await
+        .problem(409, "request_id_taken", "other content");
+    let both = server
+        .request(Method::POST, "/api/v1/jobs")
+        .header("idempotency-key", "other")
+        .json(&request);
+    server
+        .send(both)
+        .await
+        .problem(400, "bad_value", "two names for one request");
     // Without a request id each request is a job of its own.
     let other = server.post("/api/v1/jobs", &new_job()).await.expect(201);
     assert_ne!(other["id"], first["id"]);
-    assert_eq!(server.get("/api/v1/jobs").await.expect(200)["items"].as_array().unwrap().len(), 2);
+    assert_eq!(
+        server.get("/api/v1/jobs").await.expect(200)["items"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     server.stop().await;
 }
 
@@ -47,8 +64,17 @@ async fn pages_follow_each_other_without_gap_or_repetition() {
     }
     let (mut seen, mut cursor) = (Vec::new(), String::new());
     loop {
-        let page = server.get(&format!("/api/v1/jobs?limit=2{cursor}")).await.expect(200);
-        seen.extend(page["items"].as_array().unwrap().iter().map(|job| job["id"].to_string()));
+        let page = server
+            .get(&format!("/api/v1/jobs?limit=2{cursor}"))
+            .await
+            .expect(200);
+        seen.extend(
+            page["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|job| job["id"].to_string()),
+        );
         match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => break,
@@ -67,12 +93,28 @@ async fn a_queued_job_is_called_back_at_once_and_only_once() {
     let job = server.post("/api/v1/jobs", &new_job()).await.expect(201);
     let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
     let cancel = format!("{path}/cancel");
-    server.post(&cancel, &json!({ "reason": "  " })).await.problem(400, "bad_value", "no reason");
-    server.post(&cancel, &json!({})).await.problem(422, "bad_shape", "no reason at all");
-    server.post(&format!("{path}/take-over"), &json!({ "reason": "x" })).await.problem(409, "state_conflict", "queued");
-    let canceled = server.post(&cancel, &json!({ "reason": "wrong vehicle" })).await.expect(200);
+    server
+        .post(&cancel, &json!({ "reason": "  " }))
+        .await
+        .problem(400, "bad_value", "no reason");
+    server
+        .post(&cancel, &json!({}))
+        .await
+        .problem(422, "bad_shape", "no reason at all");
+    server
+        .post(&format!("{path}/take-over"), &json!({ "reason": "x" }))
+        .await
+        .problem(409, "state_conflict", "queued");
+    let canceled = server
+        .post(&cancel, &json!({ "reason": "wrong vehicle" }))
+        .await
+        .expect(200);
     assert_eq!(canceled["state"], "canceled");
-    server.post(&cancel, &json!({ "reason": "again" })).await.problem(409, "state_conflict", "canceled already");
+    server.post(&cancel, &json!({ "reason": "again" })).await.problem(
+        409,
+        "state_conflict",
+        "canceled already",
+    );
     server.stop().await;
 }
 
@@ -86,7 +128,11 @@ fn accepted(entry: &DesiredJob, list: &fleet_wire::command::Commands) -> EventBo
 }
 
 fn of(entry: &DesiredJob) -> AttemptRef {
-    AttemptRef { job_id: entry.job_id, attempt: entry.attempt, fence: entry.fence }
+    AttemptRef {
+        job_id: entry.job_id,
+        attempt: entry.attempt,
+        fence: entry.fence,
+    }
 }
 
 fn step(entry: &DesiredJob) -> EventBody {
@@ -108,7 +154,11 @@ fn step(entry: &DesiredJob) -> EventBody {
             raw: "0514".to_owned(),
             value: Measured::Number(13.0),
             unit: Some("V".to_owned()),
-            limits: Limits { ge: Some(12.0), le: Some(15.0), ..Limits::default() },
+            limits: Limits {
+                ge: Some(12.0),
+                le: Some(15.0),
+                ..Limits::default()
+            },
             outcome: Outcome::Passed,
             marginal: false,
         }],
@@ -144,23 +194,47 @@ async fn a_job_is_offered_accepted_run_and_finished_with_a_verified_record() {
     let document = entry.job.as_ref().expect("an offer says what to do");
     assert_eq!(document.vin.as_str(), VIN);
     let procedure = server.get(&document.procedure.path).await;
-    assert_eq!(procedure.status, 200, "the path in the list leads to the procedure");
+    assert_eq!(
+        procedure.status, 200,
+        "the path in the list leads to the procedure"
+    );
 
     bench.send(&accepted(&entry, &list)).await;
-    let list = bench.list(|list| list.jobs.iter().any(|job| job.state == DesiredState::Accepted)).await;
+    let list = bench
+        .list(|list| list.jobs.iter().any(|job| job.state == DesiredState::Accepted))
+        .await;
     assert!(list.desired_version > 0 && list.jobs[0].job.is_none());
-    bench.send(&EventBody::JobStarted(JobStarted { of: of(&entry), steps_total: 9 })).await;
+    bench
+        .send(&EventBody::JobStarted(JobStarted {
+            of: of(&entry),
+            steps_total: 9,
+        }))
+        .await;
     bench.send(&step(&entry)).await;
-    let run = server.until(&format!("{path}/run"), |run| run["steps"][0].is_object()).await;
+    let run = server
+        .until(&format!("{path}/run"), |run| run["steps"][0].is_object())
+        .await;
     assert_eq!(run["job"]["state"], "running");
     assert_eq!(run["steps"][0]["measurements"][0]["limits"]["ge"], 12.0);
-    server.post(&format!("{path}/cancel"), &json!({ "reason": "x" })).await.problem(409, "state_conflict", "running");
+    server
+        .post(&format!("{path}/cancel"), &json!({ "reason": "x" }))
+        .await
+        .problem(409, "state_conflict", "running");
 
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode("{\"alg\":\"EdDSA\"}"), URL_SAFE_NO_PAD.encode("{}"));
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode("{\"alg\":\"EdDSA\"}"),
+        URL_SAFE_NO_PAD.encode("{}")
+    );
     let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
-    bench.send(&finished(&entry, format!("{signed}.{signature}"))).await;
+    bench
+        .send(&finished(&entry, format!("{signed}.{signature}")))
+        .await;
     let job = server.until(&path, |job| job["state"] == "finished").await;
-    assert_eq!((&job["verdict"], &job["software"]["BCM"]), (&json!("passed"), &json!("3.3.2")));
+    assert_eq!(
+        (&job["verdict"], &job["software"]["BCM"]),
+        (&json!("passed"), &json!("3.3.2"))
+    );
     let run = server.get(&format!("{path}/run")).await.expect(200);
     assert_eq!(run["record"]["verified"], true, "{run}");
     bench.list(|list| list.jobs.is_empty()).await;
@@ -177,9 +251,17 @@ async fn an_offer_that_is_called_back_is_withdrawn_until_the_bench_confirms() {
     let job = server.post("/api/v1/jobs", &new_job()).await.expect(201);
     let path = format!("/api/v1/jobs/{}", job["id"].as_str().unwrap());
     let offer = bench.list(|list| !list.jobs.is_empty()).await;
-    let state = server.post(&format!("{path}/cancel"), &json!({ "reason": "x" })).await.expect(200);
-    assert_eq!(state["state"], "withdrawing", "the bench may have taken it already");
-    let list = bench.list(|list| list.desired_version > offer.desired_version).await;
+    let state = server
+        .post(&format!("{path}/cancel"), &json!({ "reason": "x" }))
+        .await
+        .expect(200);
+    assert_eq!(
+        state["state"], "withdrawing",
+        "the bench may have taken it already"
+    );
+    let list = bench
+        .list(|list| list.desired_version > offer.desired_version)
+        .await;
     assert!(list.jobs.is_empty());
     bench
         .sync_with(|sync| {

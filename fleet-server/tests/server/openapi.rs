@@ -39,8 +39,22 @@ async fn the_page_has_a_strict_policy_and_api_paths_never_fall_into_it() {
     let server = Server::start().await;
     let page = server.get("/benches/some-place").await;
     assert_eq!(page.status, 200);
-    let policy = page.headers.get("content-security-policy").unwrap().to_str().unwrap();
-    assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-    server.get("/api/v1/nothing").await.problem(404, "not_found", "an unknown API path");
-    server.get("/assets/nothing.js").await.problem(404, "not_found", "a file that is not there");
+    let policy = page
+        .headers
+        .get("content-security-policy")
+        .unwrap()
+        .to_str()
+        .unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    server
+        .get("/api/v1/nothing")
+        .await
+        .problem(404, "not_found", "an unknown API path");
+    server
+        .get("/assets/nothing.js")
+        .await
+        .problem(404, "not_found", "a file that is not there");
 }

@@ -28,7 +28,10 @@ impl Reader {
         let response = server.client.get(url).send().await.expect("an answer");
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, buffer: String::new() }
+        Self {
+            response,
+            buffer: String::new(),
+        }
     }
 
     /// The next event; `None` at the end of the stream.
@@ -36,14 +39,25 @@ impl Reader {
         loop {
             if let Some((frame, rest)) = self.buffer.split_once("\n\n") {
                 let field = |name: &str| {
-                    frame.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+                    frame
+                        .lines()
+                        .find_map(|line| line.strip_prefix(name))
+                        .unwrap_or_default()
+                        .trim()
+                        .to_owned()
                 };
                 let data = serde_json::from_str(&field("data:")).expect("data is JSON");
-                let event = Event { name: field("event:"), id: field("id:"), data };
+                let event = Event {
+                    name: field("event:"),
+                    id: field("id:"),
+                    data,
+                };
                 self.buffer = rest.to_owned();
                 return Some(event);
             }
-            let chunk = tokio::time::timeout(SOON, self.response.chunk()).await.expect("an event in time");
+            let chunk = tokio::time::timeout(SOON, self.response.chunk())
+                .await
+                .expect("an event in time");
             match chunk {
                 Ok(Some(bytes)) => self.buffer.push_str(std::str::from_utf8(&bytes).expect("UTF-8")),
                 Ok(None) | Err(_) => return None,
@@ -54,7 +68,10 @@ impl Reader {
     async fn until(&mut self, wanted: impl Fn(&Event) -> bool) -> Event {
         let end = tokio::time::Instant::now() + SOON;
         loop {
-            let event = tokio::time::timeout_at(end, self.next()).await.expect("in time").expect("the stream goes on");
+            let event = tokio::time::timeout_at(end, self.next())
+                .await
+                .expect("in time")
+                .expect("the stream goes on");
             assert!(!event.id.is_empty(), "{event:?} has no cursor");
             if wanted(&event) {
                 return event;
@@ -72,11 +89,18 @@ async fn changes_of_benches_and_jobs_arrive_as_whole_states() {
     assert_eq!(hello.data["cursor"], hello.id);
     let mut bench = Bench::connect(&server, "bench-1").await;
     bench.begin().await;
-    let event = reader.until(|event| event.name == "bench" && event.data["online"] == true).await;
+    let event = reader
+        .until(|event| event.name == "bench" && event.data["online"] == true)
+        .await;
     let api = server.get("/api/v1/benches/bench-1").await.expect(200);
-    assert_eq!((&event.data["device"], &event.data["vin"]), (&api["device"], &api["vin"]));
+    assert_eq!(
+        (&event.data["device"], &event.data["vin"]),
+        (&api["device"], &api["vin"])
+    );
     let job = server.post("/api/v1/jobs", &new_job()).await.expect(201);
-    let event = reader.until(|event| event.name == "job" && event.data["state"] == "offered").await;
+    let event = reader
+        .until(|event| event.name == "job" && event.data["state"] == "offered")
+        .await;
     assert_eq!(event.data["id"], job["id"]);
     server.stop().await;
 }
@@ -95,7 +119,9 @@ async fn a_cursor_goes_on_where_it_was_and_a_foreign_one_begins_anew() {
     // The cursor holds over a restart of the server.
     server.restart().await;
     let mut reader = Reader::open(&server, &format!("?since={cursor}")).await;
-    reader.until(|event| event.name == "job" && event.data["id"] == job["id"]).await;
+    reader
+        .until(|event| event.name == "job" && event.data["id"] == job["id"])
+        .await;
 
     let foreign = format!("{}-1", uuid::Uuid::from_u128(1).simple());
     let (epoch, _) = cursor.split_once('-').unwrap();
@@ -159,7 +185,10 @@ async fn readers_over_the_limit_are_refused_and_a_seat_is_free_again_when_one_le
     let server = Server::start_with(|config| config.http.max_stream_readers = 1).await;
     let mut first = Reader::open(&server, "").await;
     first.next().await.unwrap();
-    server.get("/api/v1/stream").await.problem(503, "too_many_readers", "a second reader");
+    server
+        .get("/api/v1/stream")
+        .await
+        .problem(503, "too_many_readers", "a second reader");
     drop(first);
     let end = tokio::time::Instant::now() + SOON;
     loop {

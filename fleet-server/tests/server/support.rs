@@ -65,9 +65,17 @@ impl Answer {
         assert_eq!(self.status, status, "{what}: {problem}");
         assert_eq!(problem["code"], code, "{what}: {problem}");
         assert_eq!(problem["status"], status, "{what}: {problem}");
-        let kind = self.headers.get("content-type").and_then(|value| value.to_str().ok());
+        let kind = self
+            .headers
+            .get("content-type")
+            .and_then(|value| value.to_str().ok());
         assert_eq!(kind, Some("application/problem+json"), "{what}");
-        assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
+        assert!(
+            problem["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty()),
+            "{what}: {problem}"
+        );
     }
 }
 
@@ -82,7 +90,12 @@ impl Server {
         change(&mut config);
         let app = App::start(config.clone()).await.expect("the server starts");
         let endpoints = app.endpoints().clone();
-        let port = endpoints.mqtt.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let port = endpoints
+            .mqtt
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .expect("a port");
         Self {
             app: Some(app),
             folder,
@@ -96,9 +109,16 @@ impl Server {
     /// Stops it in order and starts it again on the same data, with new ports.
     pub(crate) async fn restart(&mut self) {
         self.app.take().expect("it runs").stop().await;
-        let app = App::start(self.config.clone()).await.expect("the server starts again");
+        let app = App::start(self.config.clone())
+            .await
+            .expect("the server starts again");
         let endpoints = app.endpoints().clone();
-        self.mqtt_port = endpoints.mqtt.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        self.mqtt_port = endpoints
+            .mqtt
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .expect("a port");
         self.http = endpoints.http;
         self.app = Some(app);
     }
@@ -157,7 +177,10 @@ impl Server {
             if answer.status == 200 && wanted(&value) {
                 return value;
             }
-            assert!(tokio::time::Instant::now() < end, "{path} never became as wanted: {value}");
+            assert!(
+                tokio::time::Instant::now() < end,
+                "{path} never became as wanted: {value}"
+            );
             tokio::time::sleep(Duration::from_millis(30)).await;
         }
     }
@@ -173,30 +196,54 @@ pub(crate) fn new_job() -> Value {
 
 fn matches(template: &str, path: &str) -> bool {
     let (template, path): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
-    template.len() == path.len() && template.iter().zip(&path).all(|(t, p)| t.starts_with('{') || t == p)
+    template.len() == path.len()
+        && template
+            .iter()
+            .zip(&path)
+            .all(|(t, p)| t.starts_with('{') || t == p)
 }
 
 /// Every answer is one that the document knows, of the shape that it says. None is a 500.
 fn check(method: &Method, path: &str, answer: &Answer) {
     let text = String::from_utf8_lossy(&answer.bytes);
-    assert_ne!(answer.status, StatusCode::INTERNAL_SERVER_ERROR.as_u16(), "{method} {path}: {text}");
+    assert_ne!(
+        answer.status,
+        StatusCode::INTERNAL_SERVER_ERROR.as_u16(),
+        "{method} {path}: {text}"
+    );
     let paths = DOCUMENT["paths"].as_object().expect("paths");
-    let Some((_, item)) = paths.iter().find(|(template, _)| matches(template, path)) else { return };
+    let Some((_, item)) = paths.iter().find(|(template, _)| matches(template, path)) else {
+        return;
+    };
     let operation = &item[method.as_str().to_lowercase()];
     if operation.is_null() {
         assert_eq!(answer.status, 405, "{method} {path} is not in the document");
         return;
     }
     let response = &operation["responses"][answer.status.to_string()];
-    assert!(!response.is_null(), "{method} {path}: status {} is not in the document: {text}", answer.status);
-    let Some((kind, content)) = response["content"].as_object().and_then(|kinds| kinds.iter().next()) else { return };
+    assert!(
+        !response.is_null(),
+        "{method} {path}: status {} is not in the document: {text}",
+        answer.status
+    );
+    let Some((kind, content)) = response["content"]
+        .as_object()
+        .and_then(|kinds| kinds.iter().next())
+    else {
+        return;
+    };
     if !kind.ends_with("json") {
         return;
     }
     let mut schema = content["schema"].clone();
     schema["components"] = DOCUMENT["components"].clone();
     let validator = jsonschema::validator_for(&schema).expect("a valid schema");
-    let errors: Vec<String> =
-        validator.iter_errors(&answer.json()).map(|error| format!("{error} at {}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "{method} {path} answers {text}, but: {errors:?}");
+    let errors: Vec<String> = validator
+        .iter_errors(&answer.json())
+        .map(|error| format!("{error} at {}", error.instance_path()))
+        .collect();
+    assert!(
+        errors.is_empty(),
+        "{method} {path} answers {text}, but: {errors:?}"
+    );
 }

@@ -79,6 +79,11 @@ pub(super) async fn load(
     let (mut devices, mut named) = read_devices(conn, &names, now).await?;
     for item in items {
         name_spools(item, &mut named);
+        // Its receipt speaks of the spool that was heard of last.
+        let newest = devices.get(&item.device).and_then(|state| state.ledger.newest());
+        if let (InboundMessage::Unattributed { .. }, Some(newest)) = (&item.message, newest) {
+            named.insert((item.device.clone(), newest));
+        }
     }
     read_spools(conn, &named, &mut devices).await?;
     let digests = read_digests(conn, items, &devices).await?;
