@@ -34,7 +34,8 @@ impl DeviceLedger {
         decision
     }
 
-    /// Rule 18.
+    /// Rule 18. A generation above ours proves it too: this backup is older than an earlier restore, and
+    /// lists of a lower generation would be ignored for ever.
     fn judge_receipted(
         &self,
         held: &HeldSpool,
@@ -43,7 +44,8 @@ impl DeviceLedger {
         decision: &mut SyncDecision,
     ) {
         let through = self.through(held.spool);
-        if facts.generation == Some(current) && held.receipted > through {
+        let later = facts.generation.is_some_and(|known| known > current);
+        if later || (facts.generation == Some(current) && held.receipted > through) {
             decision.undeclared_restore = true;
             decision.alarms.push(LedgerAlarm::UndeclaredRestore {
                 spool: held.spool,
@@ -141,5 +143,55 @@ impl DeviceLedger {
                 .map(|(&seq, &code)| Rejection { seq, code })
                 .collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::RunId;
+
+    fn generation(n: u128) -> StoreGeneration {
+        StoreGeneration(uuid::Uuid::from_u128(n))
+    }
+
+    fn sync(known: Option<u128>, receipted: Seq) -> SyncFacts {
+        SyncFacts {
+            number: 1,
+            run_id: RunId(uuid::Uuid::from_u128(7)),
+            connect_counter: 1,
+            generation: known.map(generation),
+            desired_version: 0,
+            held: vec![HeldSpool {
+                spool: SpoolId(uuid::Uuid::from_u128(9)),
+                predecessor: None,
+                first_kept: 1,
+                next_seq: 6,
+                receipted,
+                rejections_known: 0,
+            }],
+            complete: true,
+            former: Vec::new(),
+            jobs: Vec::new(),
+            refusing_jobs: None,
+        }
+    }
+
+    #[test]
+    fn a_restore_that_nobody_declared_is_proved_by_receipts_or_by_a_later_generation() {
+        let judged = |known, receipted| {
+            let mut ledger = DeviceLedger::default();
+            ledger
+                .sync(&sync(known, receipted), generation(5), true)
+                .undeclared_restore
+        };
+        assert!(judged(Some(5), 3), "receipts for what the database lacks");
+        assert!(judged(Some(6), 0), "a generation that this database never had");
+        assert!(!judged(Some(5), 0), "nothing is missing");
+        assert!(
+            !judged(Some(4), 3),
+            "a declared restore: the generation has changed already"
+        );
+        assert!(!judged(None, 0), "a new bench");
     }
 }

@@ -135,7 +135,8 @@ pub(super) async fn plan(
             InboundMessage::Sync(facts) => {
                 planned.counts.syncs += 1;
                 if take_sync(loaded, &mut planned, work, &device, &facts) {
-                    begin_generation(loaded, &mut planned, spare, conn).await?;
+                    let known = facts.generation.unwrap_or(loaded.generation);
+                    begin_generation(loaded, &mut planned, (known, spare), conn).await?;
                 }
             }
         }
@@ -378,14 +379,16 @@ fn take_sync(
     decision.undeclared_restore
 }
 
-/// Rule 18. Every bench needs the list of the new generation.
+/// Rule 18. Every bench needs the list of the new generation, which lies above what any bench is `known` to have
+/// heard of.
 async fn begin_generation(
     loaded: &mut Loaded,
     planned: &mut Planned,
-    spare: Generation,
+    (known, spare): (Generation, Generation),
     conn: &mut SqliteConnection,
 ) -> Result<(), StoreError> {
-    loaded.generation = lease::begin_generation(conn, loaded.generation, spare).await?;
+    let above = known.max(loaded.generation);
+    loaded.generation = lease::begin_generation(conn, above, spare).await?;
     planned.new_generation = Some(loaded.generation);
     planned.lists.extend(lease::online(conn).await?);
     planned.lists.extend(loaded.devices.keys().cloned());
