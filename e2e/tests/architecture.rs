@@ -228,3 +228,26 @@ fn every_setting_stands_on_the_page_with_its_default_and_meaning() {
         "docs/configuration.md names a setting that is none"
     );
 }
+
+#[test]
+fn every_link_between_the_pages_leads_to_a_file() {
+    let folders = ["", "docs", "docs/adr", "demo"];
+    let pages = folders.iter().flat_map(|folder| {
+        let entries = std::fs::read_dir(root().join(folder)).expect("a folder of pages");
+        entries.map(|entry| entry.expect("an entry").path())
+    });
+    let mut links = 0;
+    for page in pages.filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = std::fs::read_to_string(&page).expect("a page");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (path, _) = target.split_once('#').unwrap_or((target, ""));
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let folder = page.parent().expect("a page lies in a folder");
+            assert!(folder.join(path).exists(), "{} links to {target}", page.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "the pages were found");
+}
