@@ -464,7 +464,7 @@ export interface components {
             items: components["schemas"]["ArtifactInfo"][];
         };
         /** @description A file of a job. */
-        ArtifactOfJob: {
+        ArtifactRef: {
             /** @description Input of the procedure that it fills. */
             input: string;
             /** @description Its name. */
@@ -531,7 +531,7 @@ export interface components {
         /** @description A bench's ledger. */
         BenchLedger: {
             /** @description Its spools, oldest first. */
-            spools: components["schemas"]["SpoolLedger"][];
+            spools: components["schemas"]["LedgerSpool"][];
         };
         /** @description A page of benches. */
         BenchPage: {
@@ -638,7 +638,7 @@ export interface components {
             /** @description What a person may do now. */
             allowed_actions: components["schemas"]["AllowedAction"][];
             /** @description Its files. */
-            artifacts: components["schemas"]["ArtifactOfJob"][];
+            artifacts: components["schemas"]["ArtifactRef"][];
             /**
              * Format: int32
              * @description Number of the last offer, from 1; 0 before the first.
@@ -699,7 +699,7 @@ export interface components {
              */
             priority: number;
             /** @description The procedure. */
-            procedure: components["schemas"]["ProcedureOfJob"];
+            procedure: components["schemas"]["ProcedureRef"];
             /** @description Stable reason of the end. */
             reason_code?: string | null;
             /** @description The requester's id of the request. */
@@ -783,6 +783,64 @@ export interface components {
             verdict?: components["schemas"]["Verdict"] | null;
             /** @description The vehicle. */
             vin: string;
+        };
+        /** @description A row of a bench's ledger. */
+        LedgerSpool: {
+            /**
+             * Format: int64
+             * @description Highest position heard of.
+             */
+            announced: number;
+            /**
+             * Format: int64
+             * @description Messages with other content than stored.
+             */
+            conflicts: number;
+            /**
+             * Format: int64
+             * @description Messages settled before.
+             */
+            duplicates: number;
+            /**
+             * Format: int64
+             * @description Messages above the next position.
+             */
+            gaps: number;
+            /**
+             * Format: int64
+             * @description Stated as holes.
+             */
+            holes: number;
+            /**
+             * Format: int64
+             * @description Stored events that wait for the relay.
+             */
+            in_outbox: number;
+            /**
+             * Format: int64
+             * @description Heard of and not settled.
+             */
+            outstanding: number;
+            /**
+             * Format: int64
+             * @description Rejected.
+             */
+            rejected: number;
+            /**
+             * Format: uuid
+             * @description The spool.
+             */
+            spool_id: string;
+            /**
+             * Format: int64
+             * @description Stored.
+             */
+            stored: number;
+            /**
+             * Format: int64
+             * @description Every position up to this one is settled.
+             */
+            through: number;
         };
         /** @description The plant's ledger: announced = stored + rejected + holes + outstanding. */
         LedgerTotals: {
@@ -1055,7 +1113,7 @@ export interface components {
             items: components["schemas"]["ProcedureInfo"][];
         };
         /** @description A procedure of a job. */
-        ProcedureOfJob: {
+        ProcedureRef: {
             /** @description Its id. */
             id: string;
             /** @description SHA-256 of its bytes. */
@@ -1075,15 +1133,6 @@ export interface components {
             /** @description For people, 1 to 500 characters. */
             reason: string;
         };
-        /** @description The signed record of an attempt. */
-        Record: {
-            /** @description JWS, compact serialisation. */
-            jws: string;
-            /** @description The key, base64url. */
-            public_key?: string | null;
-            /** @description Its signature is that of the bench's registered key. */
-            verified: boolean;
-        };
         /** @description An attempt of a job with its steps. */
         Run: {
             /**
@@ -1094,9 +1143,18 @@ export interface components {
             /** @description The job. */
             job: components["schemas"]["Job"];
             live?: components["schemas"]["Live"] | null;
-            record?: components["schemas"]["Record"] | null;
+            record?: components["schemas"]["RunRecord"] | null;
             /** @description Its steps so far. */
             steps: components["schemas"]["Step"][];
+        };
+        /** @description The signed record of an attempt. */
+        RunRecord: {
+            /** @description JWS, compact serialisation. */
+            jws: string;
+            /** @description The key, base64url. */
+            public_key?: string | null;
+            /** @description Its signature is that of the bench's registered key. */
+            verified: boolean;
         };
         /** @description The key. */
         SecurityAccessKey: {
@@ -1121,64 +1179,6 @@ export interface components {
             seed: string;
             /** @description The vehicle. */
             vin: string;
-        };
-        /** @description A row of a bench's ledger. */
-        SpoolLedger: {
-            /**
-             * Format: int64
-             * @description Highest position heard of.
-             */
-            announced: number;
-            /**
-             * Format: int64
-             * @description Messages with other content than stored.
-             */
-            conflicts: number;
-            /**
-             * Format: int64
-             * @description Messages settled before.
-             */
-            duplicates: number;
-            /**
-             * Format: int64
-             * @description Messages above the next position.
-             */
-            gaps: number;
-            /**
-             * Format: int64
-             * @description Stated as holes.
-             */
-            holes: number;
-            /**
-             * Format: int64
-             * @description Stored events that wait for the relay.
-             */
-            in_outbox: number;
-            /**
-             * Format: int64
-             * @description Heard of and not settled.
-             */
-            outstanding: number;
-            /**
-             * Format: int64
-             * @description Rejected.
-             */
-            rejected: number;
-            /**
-             * Format: uuid
-             * @description The spool.
-             */
-            spool_id: string;
-            /**
-             * Format: int64
-             * @description Stored.
-             */
-            stored: number;
-            /**
-             * Format: int64
-             * @description Every position up to this one is settled.
-             */
-            through: number;
         };
         /** @description State of the server. */
         Status: {

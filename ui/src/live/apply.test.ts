@@ -49,4 +49,23 @@ describe("a change applied to the cache", () => {
     expect(apply(client, fold([event("bench", bench("new"))])).benches).toBe(true);
     client.clear();
   });
+
+  test("asks for a filtered list again only where a member comes or goes", () => {
+    const client = new QueryClient();
+    const at = (device: string, online: boolean): Bench => ({ ...bench(device), online }) as Bench;
+    client.setQueryData(["benches", { state: "offline" }], pages(at("a", false)));
+    expect(apply(client, fold([event("bench", at("a", false))])).benches).toBe(false);
+    expect(apply(client, fold([event("bench", at("b", true))])).benches).toBe(false);
+    expect(apply(client, fold([event("bench", at("b", false))])).benches).toBe(true);
+    expect(apply(client, fold([event("bench", at("a", true))])).benches).toBe(true);
+    client.clear();
+  });
+
+  test("a job of another bench does not fetch a bench's jobs again", () => {
+    const client = new QueryClient();
+    client.setQueryData(["jobs", { device: "a" }], { pages: [{ items: [] }], pageParams: [undefined] });
+    expect(apply(client, fold([event("job", { id: "j", device: "b" })])).jobs).toBe(false);
+    expect(apply(client, fold([event("job", { id: "j", device: "a" })])).jobs).toBe(true);
+    client.clear();
+  });
 });

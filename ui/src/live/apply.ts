@@ -1,4 +1,5 @@
 import type { InfiniteData, QueryClient } from "@tanstack/react-query";
+import type { BenchFilter, JobFilter } from "../api/queries";
 import type { Bench, BenchPage, Job, JobPage, Live, Run } from "../api/types";
 import { dropProgress, putProgress } from "./progress";
 import type { StreamEvent } from "./sse";
@@ -70,17 +71,42 @@ export function patchPages<T, P extends { items: T[] }>(
   return touched ? { ...data, pages } : data;
 }
 
-/** True where one of the changed things is in none of the pages. */
-export function anyMissing<T, P extends { items: T[] }>(
+/**
+ * True where the list is no longer what the server would answer: something changed that belongs to it and is
+ * in none of its pages, or something in its pages belongs to it no longer. Whether a filter's text matches is
+ * the server's to say, so `belongs` may answer null for "unknown".
+ */
+export function isOutdated<T, P extends { items: T[] }>(
   data: InfiniteData<P> | undefined,
   key: (item: T) => string,
   changed: ReadonlyMap<string, T>,
+  belongs: (item: T) => boolean | null,
 ): boolean {
   if (changed.size === 0) return false;
   const known = new Set<string>();
   for (const page of data?.pages ?? []) for (const item of page.items) known.add(key(item));
-  for (const id of changed.keys()) if (!known.has(id)) return true;
+  for (const [id, item] of changed) {
+    const member = belongs(item);
+    if (known.has(id) ? member === false : member !== false) return true;
+  }
   return false;
+}
+
+function benchBelongs(filter: BenchFilter): (bench: Bench) => boolean | null {
+  return (bench) => {
+    if (filter.state !== undefined && bench.online !== (filter.state === "online")) return false;
+    return filter.q === undefined ? true : null;
+  };
+}
+
+function jobBelongs(filter: JobFilter): (job: Job) => boolean | null {
+  return (job) => {
+    if (filter.vin !== undefined && job.vin !== filter.vin) return false;
+    if (filter.state !== undefined && job.state !== filter.state) return false;
+    // A queued job may be meant for a bench without saying so.
+    if (filter.device !== undefined && job.device !== filter.device) return job.device == null ? null : false;
+    return true;
+  };
 }
 
 const benchKey = (bench: Bench): string => bench.device;
@@ -91,7 +117,12 @@ export function apply(client: QueryClient, changes: Changes): { benches: boolean
   putProgress([...changes.live.values()]);
   const refetch = { benches: false, jobs: false };
   for (const [key, data] of client.getQueriesData<InfiniteData<BenchPage>>({ queryKey: ["benches"] })) {
-    refetch.benches ||= anyMissing(data, benchKey, changes.benches);
+    refetch.benches ||= isOutdated(
+      data,
+      benchKey,
+      changes.benches,
+      benchBelongs((key[1] ?? {}) as BenchFilter),
+    );
     client.setQueryData(key, patchPages(data, benchKey, changes.benches));
   }
   for (const [device, bench] of changes.benches) {
@@ -101,7 +132,7 @@ export function apply(client: QueryClient, changes: Changes): { benches: boolean
     }
   }
   for (const [key, data] of client.getQueriesData<InfiniteData<JobPage>>({ queryKey: ["jobs"] })) {
-    refetch.jobs ||= anyMissing(data, jobKey, changes.jobs);
+    refetch.jobs ||= isOutdated(data, jobKey, changes.jobs, jobBelongs((key[1] ?? {}) as JobFilter));
     client.setQueryData(key, patchPages(data, jobKey, changes.jobs));
   }
   for (const [id, job] of changes.jobs) {

@@ -57,7 +57,7 @@ export function BenchScreen() {
               <Fetched query={bench} rows={1}>
                 {(data) => (
                   <div className="figures">
-                    <Figure value={data.spool.held_events} name={i18n._("events held by the bench")} />
+                    <Figure value={data.spool.held_events} name={i18n._("events held at its last sync")} />
                     <Figure
                       value={data.spool.outstanding}
                       name={i18n._("not yet stored here")}

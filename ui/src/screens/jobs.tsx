@@ -36,7 +36,8 @@ function JobProgress({ job }: { job: Job }) {
   const live = useProgress(job.id);
   if (live !== null && job.finished_at == null) return <StepProgress live={live} compact />;
   if (job.parked != null) return <bdi className="quiet">{job.parked}</bdi>;
-  if (job.reason_code != null) return <bdi className="quiet">{job.reason_code}</bdi>;
+  if (job.reason_code != null && job.verdict !== "passed")
+    return <bdi className="quiet">{job.reason_code}</bdi>;
   if (job.steps_total == null || job.steps_total === 0) return <span className="none">–</span>;
   return (
     <span className="num">

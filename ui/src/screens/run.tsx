@@ -125,7 +125,7 @@ function VerdictLine({ job, live }: { job: Job; live: Live | null }) {
       <JobBadge state={job.state} verdict={job.verdict} />
       <span className="verdict-text">
         {job.verdict != null ? verdictMeaning(job.verdict) : (job.parked ?? "")}
-        {job.reason_code == null ? null : (
+        {job.reason_code == null || job.verdict === "passed" ? null : (
           <>
             {" "}
             <code>{job.reason_code}</code>

@@ -12,6 +12,15 @@ export function Steps({ steps }: { steps: readonly Step[] }) {
   return (
     <ScrollX label={i18n._("Steps")}>
       <table className="steps">
+        <colgroup>
+          <col className="col-number" />
+          <col className="col-step" />
+          <col className="col-outcome" />
+          <col className="col-value" />
+          <col className="col-limits" />
+          <col className="col-bar" />
+          <col className="col-took" />
+        </colgroup>
         <thead>
           <tr>
             <th scope="col" className="end">
