@@ -312,7 +312,10 @@ impl AgentCore {
         self.saving = None;
         self.state = self.durable.clone();
         self.dirty = false;
-        self.held.append(&mut self.finals);
+        // What was said of a job that the disk does not know is decided again when the list comes again.
+        let known = self.finals.drain(..);
+        let known = known.filter(|(job, ..)| self.durable.open(job.key()).is_some());
+        self.held.extend(known);
         for volatile in self.volatile.values_mut() {
             // The order to prepare may have been among the effects that were dropped.
             if volatile.preparation == Preparation::Asked {
@@ -323,11 +326,7 @@ impl AgentCore {
 
     fn finish_held(&mut self, out: &mut Out<'_>) {
         for (job, result, traceparent) in std::mem::take(&mut self.held) {
-            let key = job.key();
-            if self.state.open(key).is_none() {
-                self.state.open.push(job);
-            }
-            self.finish(key, result, traceparent, out);
+            self.finish(job.key(), result, traceparent, out);
         }
     }
 

@@ -155,6 +155,9 @@ impl AgentCore {
         let Some(job) = self.state.open(key) else { return };
         let running = job.state == BenchJobState::Running;
         if job.is_over() {
+            // A person has decided: the VIN is not held for this bench any more.
+            self.state.open.retain(|job| job.key() != key);
+            self.dirty = true;
             return;
         }
         let volatile = self.volatile.entry(key).or_default();

@@ -1,9 +1,10 @@
 //! Disk faults, restored benches, restarts.
 
 use agent_core::{Effect, Event, RestoreError, Saved};
+use fleet_wire::command::DesiredState;
 use fleet_wire::event::Verdict;
 
-use crate::bench::{Bench, START_WITHIN_S, generation, key, offered};
+use crate::bench::{Bench, START_WITHIN_S, entry, generation, key, offered};
 
 fn accepted_and_restarted() -> Bench {
     let mut bench = Bench::new();
@@ -110,6 +111,19 @@ fn a_result_whose_state_can_not_be_saved_is_held_and_told_once_when_it_can() {
     bench.restart();
     assert_eq!(bench.told(1), ["accepted", "passed by_runner"]);
     assert_eq!(bench.state(1), "finished");
+}
+
+/// Found by the random histories.
+#[test]
+fn a_doubt_that_could_not_be_saved_is_not_held_against_a_later_offer() {
+    let mut bench = Bench::new();
+    bench.save_fails = true;
+    bench.list(1, vec![entry(1, DesiredState::Accepted)]);
+    bench.save_fails = false;
+    bench.list(2, vec![offered(1)]);
+    bench.prepared(1);
+    bench.finished(1, Verdict::Passed);
+    assert_eq!(bench.told(1), ["accepted", "passed by_runner"]);
 }
 
 #[test]

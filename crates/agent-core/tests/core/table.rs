@@ -208,10 +208,10 @@ fn expected(before: Before, then: Then) -> (&'static str, &'static [&'static str
         (B::InDoubt, T::ListOffered | T::OlderListFenced) => {
             ("in_doubt", &["accepted", "indoubt unknown_to_bench"])
         }
-        (B::InDoubt, T::ListWithoutIt) => ("absent", &[]),
+        (B::InDoubt, T::ListWithoutIt | T::ListFenced) => ("absent", &[]),
         (B::InDoubt, _) => ("in_doubt", &[]),
         (B::Finished, T::ListOffered | T::OlderListFenced) => ("finished", &[]),
-        (B::Finished, T::ListWithoutIt) => ("absent", &[]),
+        (B::Finished, T::ListWithoutIt | T::ListFenced) => ("absent", &[]),
         (B::Finished, _) => ("finished", &[]),
 
         (B::Refused, T::ListAccepted | T::ListRunning) => ("in_doubt", &["indoubt unknown_to_bench"]),
