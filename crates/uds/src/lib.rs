@@ -10,18 +10,20 @@
 mod client;
 mod crc;
 mod nrc;
+mod outcome;
 mod reader;
 mod request;
 mod response;
 mod service;
 mod transfer;
 
-pub use client::{
-    Addressing, Client, ClientConfig, Completion, Discard, Event, LinkFault, Output, SendError, Transmit,
-    UdsError, Wait,
-};
+pub use client::Client;
 pub use crc::crc32;
 pub use nrc::Nrc;
+pub use outcome::{
+    Addressing, ClientConfig, Completion, Discard, Event, LinkFault, Output, SendError, Transmit, UdsError,
+    Wait,
+};
 pub use reader::DecodeError;
 pub use request::{DtcSetting, IoControl, Request, ResetKind, RoutineAction};
 pub use response::{DtcRecord, Response, SessionTiming};

@@ -190,10 +190,12 @@ impl FinalReport {
     ) -> Self {
         let last = outcome.after.as_ref().or(outcome.before.as_ref());
         let vin_read = last.and_then(|identity| identity.vin.clone());
-        let software = outcome
+        // Another vehicle's software is not what this job left behind.
+        let own = outcome
             .after
             .as_ref()
-            .and_then(|identity| identity.software.clone());
+            .filter(|identity| identity.vin.as_deref() == Some(inputs.vin.as_str()));
+        let software = own.and_then(|identity| identity.software.clone());
         Self {
             verdict: verdict(outcome.verdict),
             reason_code: outcome.reason_code,

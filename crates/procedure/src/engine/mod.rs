@@ -5,6 +5,7 @@
 //! events at the same times give the same effects.
 
 mod actions;
+mod conclude;
 mod connect;
 mod desk;
 mod script;

@@ -4,19 +4,17 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use uds::{DtcSetting, IoControl, Request, Response, Session};
+use uds::{Request, Response};
 
-use super::connect::{end_state, protocol_of_the_caller};
+use super::connect::protocol_of_the_caller;
 use super::desk::Desk;
 use super::stop::Trouble;
 use super::{Command, Effect, Event, Mode};
 use crate::plan::{Action, Inputs, OnFail, Plan, Step};
-use crate::report::{
-    DtcEntry, EcuIdentity, EndState, FinalOutcome, Intent, Measurement, Outcome, StepResult, Verdict,
-};
+use crate::report::{DtcEntry, EcuIdentity, FinalOutcome, Intent, Measurement, Outcome, StepResult};
 
 /// Time for the first connection, and for one during the clean-up.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// Time for a connection after a loss: the control unit may have to start.
 const RECONNECT: Duration = Duration::from_secs(20);
 /// Longest single wait, so that a cancellation is seen.
@@ -34,18 +32,18 @@ pub(super) struct Log {
 /// What is held or switched off and has to be given back.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is given back by itself")]
-struct Held {
-    comm: bool,
-    dtc: bool,
-    functional: bool,
-    session: bool,
-    actuated: Vec<u16>,
+pub(super) struct Held {
+    pub(super) comm: bool,
+    pub(super) dtc: bool,
+    pub(super) functional: bool,
+    pub(super) session: bool,
+    pub(super) actuated: Vec<u16>,
 }
 
 /// How the work ended.
-struct End {
-    trouble: Option<Trouble>,
-    in_precondition: bool,
+pub(super) struct End {
+    pub(super) trouble: Option<Trouble>,
+    pub(super) in_precondition: bool,
 }
 
 /// State of one attempt.
@@ -59,23 +57,23 @@ pub(super) struct Script {
     pub(super) inputs: Inputs,
     pub(super) connected: bool,
     /// A write may have reached the control unit.
-    wrote: bool,
+    pub(super) wrote: bool,
     /// Something was written that the verification has not read back yet.
-    unverified: bool,
-    past: bool,
-    held: Held,
+    pub(super) unverified: bool,
+    pub(super) past: bool,
+    pub(super) held: Held,
     /// The first missed check of a step whose plan says to go on.
-    missed: Option<String>,
-    restarts: u32,
-    restarts_of: BTreeMap<usize, u32>,
+    pub(super) missed: Option<String>,
+    pub(super) restarts: u32,
+    pub(super) restarts_of: BTreeMap<usize, u32>,
     pub(super) pending: u32,
     /// Longest time of response pending for the running step.
-    pending_total: Duration,
+    pub(super) pending_total: Duration,
     /// Place of the running step among all that are reported.
     pub(super) place: u32,
-    begun: Duration,
-    before: Option<EcuIdentity>,
-    dtcs_before: Option<Vec<DtcEntry>>,
+    pub(super) begun: Duration,
+    pub(super) before: Option<EcuIdentity>,
+    pub(super) dtcs_before: Option<Vec<DtcEntry>>,
 }
 
 impl Script {
@@ -367,7 +365,14 @@ impl Script {
         }
     }
 
-    fn report(&mut self, id: &str, name: &str, started: Duration, trouble: Option<&Trouble>, log: Log) {
+    pub(super) fn report(
+        &mut self,
+        id: &str,
+        name: &str,
+        started: Duration,
+        trouble: Option<&Trouble>,
+        log: Log,
+    ) {
         let outcome = match trouble {
             None => Outcome::Passed,
             Some(trouble) if trouble.is_product() => Outcome::Failed,
@@ -388,180 +393,6 @@ impl Script {
             detail: log.detail,
             measurements: log.measurements,
         })));
-    }
-
-    fn conclude_inspection(mut self, end: &End) -> FinalOutcome {
-        let after = self.before.clone();
-        let detail = end.trouble.as_ref().map_or_else(
-            || {
-                "the attempt was interrupted after a write; the control unit was read, nothing was written"
-                    .to_owned()
-            },
-            Trouble::detail,
-        );
-        let dtcs = self.dtcs_before.take();
-        self.outcome(
-            Verdict::InDoubt,
-            "interrupted",
-            Some(detail),
-            after,
-            dtcs,
-            Vec::new(),
-        )
-    }
-
-    async fn conclude(mut self, end: End) -> FinalOutcome {
-        let not_restored = self.cleanup(&end).await;
-        let (mut after, mut dtcs_after) = (None, None);
-        if self.connected {
-            after = self.read_identity(None).await.ok();
-            dtcs_after = self.read_dtcs(0xFF).await.ok().flatten();
-        }
-        let state = end_state(after.as_ref());
-        let (verdict, reason, detail) = self.judge(&end, state, &not_restored);
-        self.outcome(verdict, reason, detail, after, dtcs_after, not_restored)
-    }
-
-    fn outcome(
-        self,
-        verdict: Verdict,
-        reason: &str,
-        detail: Option<String>,
-        after: Option<EcuIdentity>,
-        dtcs_after: Option<Vec<DtcEntry>>,
-        not_restored: Vec<String>,
-    ) -> FinalOutcome {
-        FinalOutcome {
-            verdict,
-            reason_code: reason.to_owned(),
-            detail,
-            before: self.before,
-            end_state: end_state(after.as_ref()),
-            after,
-            dtcs_before: self.dtcs_before,
-            dtcs_after,
-            not_restored,
-            restarts: self.restarts,
-        }
-    }
-
-    /// The verdict. See the table in `docs` of the design: `failed` speaks of the product, `error` of the bench,
-    /// `in_doubt` of a control unit whose state nobody knows.
-    fn judge(
-        &self,
-        end: &End,
-        state: EndState,
-        not_restored: &[String],
-    ) -> (Verdict, &'static str, Option<String>) {
-        let Some(trouble) = &end.trouble else {
-            if let Some(missed) = &self.missed {
-                return (Verdict::Failed, "limit_missed", Some(missed.clone()));
-            }
-            if self.unverified {
-                let detail = "nothing was read back after the last write".to_owned();
-                return (Verdict::InDoubt, "not_verified", Some(detail));
-            }
-            let detail =
-                (!not_restored.is_empty()).then(|| format!("not restored: {}", not_restored.join(", ")));
-            return (Verdict::Passed, "ok", detail);
-        };
-        let detail = Some(trouble.detail());
-        let reason = trouble.reason();
-        if !self.wrote {
-            return match trouble {
-                Trouble::Missed(_) if end.in_precondition => {
-                    (Verdict::Aborted, "precondition_missed", detail)
-                }
-                Trouble::Wrong { .. } | Trouble::Canceled => (Verdict::Aborted, reason, detail),
-                _ if trouble.is_product() => (Verdict::Failed, reason, detail),
-                _ => (Verdict::Error, reason, detail),
-            };
-        }
-        let verdict = match trouble {
-            // The check itself is the knowledge: the control unit answered, and it is not as it should be.
-            _ if trouble.is_product() => Verdict::Failed,
-            Trouble::Refused { .. } | Trouble::Bench { .. } | Trouble::Canceled if !self.past => {
-                Verdict::Error
-            }
-            Trouble::Refused { .. } if state == EndState::Boot => Verdict::Failed,
-            _ => Verdict::InDoubt,
-        };
-        (verdict, reason, detail)
-    }
-
-    /// Gives back whatever is held; says what it could not.
-    async fn cleanup(&mut self, end: &End) -> Vec<String> {
-        let started = self.desk.now();
-        self.place = self.plan.steps_total().saturating_sub(1);
-        let foreign = matches!(end.trouble, Some(Trouble::Wrong { .. }));
-        let mut lost = Vec::new();
-        let holds = self.held.comm || self.held.dtc || self.held.session || !self.held.actuated.is_empty();
-        // After a loss the state of the control unit is worth one more connection, also for the record.
-        if !self.connected && !foreign && (holds || self.wrote) {
-            // Its failure shows in `connected`.
-            let _ = self.connect(CONNECT).await;
-        }
-        for did in core::mem::take(&mut self.held.actuated) {
-            let request = Request::InputOutputControl {
-                did,
-                control: IoControl::ReturnControl,
-                state: Vec::new(),
-            };
-            self.give_back(request, false, &format!("control of output {did:04X}"), &mut lost)
-                .await;
-        }
-        let functional = self.held.functional;
-        if self.held.comm || self.held.dtc {
-            // A reset or a new connection may have ended the session in which 28 and 85 are allowed. A refusal
-            // here shows in the two requests that follow.
-            let _ = self
-                .request_to(Request::session(Session::Extended), functional)
-                .await;
-        }
-        if self.held.comm && self.plan.cleanup.restore_comm {
-            let request = Request::CommunicationControl {
-                control: 0x00,
-                communication_type: 0x01,
-                suppress: false,
-            };
-            self.give_back(request, functional, "communication", &mut lost)
-                .await;
-        }
-        if self.held.dtc && self.plan.cleanup.restore_dtc {
-            let request = Request::ControlDtcSetting {
-                setting: DtcSetting::On,
-                suppress: false,
-            };
-            self.give_back(request, functional, "fault recording", &mut lost)
-                .await;
-        }
-        if self.held.session && self.plan.cleanup.session_default {
-            let request = Request::session(Session::Default);
-            self.give_back(request, functional, "default session", &mut lost)
-                .await;
-        }
-        let trouble = (!lost.is_empty()).then(|| Trouble::Bench {
-            reason: "not_restored",
-            detail: format!("not restored: {}", lost.join(", ")),
-        });
-        let log = Log {
-            detail: trouble.as_ref().map(Trouble::detail),
-            ..Log::default()
-        };
-        self.report(
-            "cleanup",
-            "Give back what was held or switched off",
-            started,
-            trouble.as_ref(),
-            log,
-        );
-        lost
-    }
-
-    async fn give_back(&mut self, request: Request, functional: bool, what: &str, lost: &mut Vec<String>) {
-        if !self.connected || self.request_to(request, functional).await.is_err() {
-            lost.push(what.to_owned());
-        }
     }
 
     pub(super) async fn request(&mut self, request: Request) -> Result<Option<Response>, Trouble> {

@@ -28,7 +28,7 @@ fn wrong() -> impl Strategy<Value = Wrong> {
 
 fn event(command: &Command, wrong: Wrong) -> Option<Event> {
     Some(match (command, wrong) {
-        (_, Wrong::Cancel) => return None,
+        (_, Wrong::Cancel) | (Command::Sleep { .. }, _) => return None,
         (Command::Send { request, .. }, Wrong::Refused(nrc)) => {
             Event::Answered(Err(refused(request.service(), Nrc::from(nrc))))
         }
@@ -52,7 +52,6 @@ fn event(command: &Command, wrong: Wrong) -> Option<Event> {
         (Command::JournalIntent(_) | Command::JournalConfirmed(_), _) => {
             Event::Journaled(Err("disk full".to_owned()))
         }
-        (Command::Sleep { .. }, _) => return None,
     })
 }
 
@@ -78,7 +77,7 @@ fn check(outcome: &FinalOutcome, trace: &[Trace]) -> Result<(), TestCaseError> {
     for (index, one) in trace.iter().enumerate() {
         match one {
             Trace::Connect => {
-                (vin_on_this_connection, part_on_this_connection, blocks) = (false, false, None)
+                (vin_on_this_connection, part_on_this_connection, blocks) = (false, false, None);
             }
             Trace::Intent(_) => intended = true,
             Trace::Sent(Request::ReadData { did: 0xF190 }) => vin_on_this_connection = true,

@@ -102,6 +102,7 @@ fn requests() -> Vec<(Request, &'static [u8])> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn responses() -> Vec<(Response, &'static [u8])> {
     let timing = SessionTiming {
         p2_ms: 50,
