@@ -1,0 +1,9 @@
+//! The link read as a specification: what is sent when, and how a connection behaves.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod adapter;
+mod bench;
+mod broker;
+mod sending;
+mod syncing;
