@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use fleet_domain::{Slot, StoreGeneration};
-use fleet_store::Store;
+use fleet_store::{Store, StoreError};
 use fleet_store_sqlite::{OpenError, SqliteStore};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -60,6 +60,9 @@ pub enum StartError {
         #[source]
         source: OpenError,
     },
+    /// The database can't be written.
+    #[error("the database can't be written")]
+    Presence(#[source] StoreError),
     /// The folder of files can't be used.
     #[error("the folder of files can't be used")]
     Files(#[from] ArtifactError),
@@ -183,6 +186,9 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(open_store(&config).await?);
         let files = ArtifactFiles::open_folder(config.data_dir.join("artifacts")).await?;
         let broker = Broker::start(&config.mqtt, &config.data_dir.join("broker")).await?;
+        ingest::nobody_is_connected(&*store, config.ingest.lease)
+            .await
+            .map_err(StartError::Presence)?;
         let metrics = Metrics::default();
         let feed = Feed::new(store.generation());
         let mut ingest = ingest::start(IngestParts {

@@ -24,7 +24,7 @@ const HELD: u8 = 3;
     about = "Broker, ingest, dispatch, API and page of one plant"
 )]
 struct Cli {
-    /// TOML file with settings; environment variables FLEET_SERVER__SECTION__KEY go before it.
+    /// TOML file with settings; environment variables `FLEET_SERVER__SECTION__KEY` go before it.
     #[arg(long, global = true, value_name = "PATH")]
     config: Option<PathBuf>,
     #[command(subcommand)]

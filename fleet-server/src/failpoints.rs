@@ -3,10 +3,6 @@
 //! `ingest.after_commit=2*off->return`: pass twice, die at the third.
 
 /// After the commit, before the broker's acknowledgement.
-#[cfg_attr(
-    not(feature = "failpoints"),
-    expect(clippy::missing_const_for_fn, reason = "not const with the feature")
-)]
 pub(crate) fn after_commit() {
     #[cfg(feature = "failpoints")]
     fail::fail_point!("ingest.after_commit", |_| die());

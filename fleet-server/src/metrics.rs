@@ -170,7 +170,7 @@ impl Metrics {
         }
     }
 
-    /// The metrics as OpenMetrics text.
+    /// The metrics as text in the format of `OpenMetrics`.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         // Writing into a String does not fail.

@@ -4,7 +4,7 @@
 //! MQTT, as they would reach an external one.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +32,15 @@ pub enum BrokerError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The broker's folder can't be used.
+    #[error("the MQTT broker's folder {folder} can't be used")]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
         /// What the system said.
         #[source]
         source: std::io::Error,
@@ -95,6 +104,19 @@ fn broker_config(config: &MqttConfig, folder: &Path) -> BrokerConfig {
     broker
 }
 
+/// Only presence is retained, and nobody is connected to a broker that starts: what an earlier one
+/// retained would show benches as connected that went away with it.
+fn forget_presences(folder: &Path) -> Result<(), BrokerError> {
+    let retained = folder.join("retained");
+    match std::fs::remove_dir_all(&retained) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(BrokerError::Folder {
+            folder: retained,
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
 impl Broker {
     /// Starts the broker and returns once it takes connections.
     ///
@@ -111,6 +133,7 @@ impl Broker {
                 source,
             })?;
         drop(probe);
+        forget_presences(folder)?;
         let mut broker = MqttBroker::with_config(broker_config(config, folder))
             .await
             .map_err(BrokerError::Start)?;

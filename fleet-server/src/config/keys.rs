@@ -131,19 +131,20 @@ pub const KEYS: &[Key] = &[
 
 /// The defaults as a commented TOML file.
 pub fn defaults_toml() -> String {
-    let mut out = String::new();
     let mut section = "";
+    let mut lines = Vec::new();
     for key in KEYS {
         let (of, name) = key.name.split_once('.').unwrap_or(("", key.name));
         if of != section {
             section = of;
-            out.push_str(&format!("\n[{section}]\n"));
+            lines.push(format!("\n[{section}]"));
         }
-        out.push_str(&format!("# {}.\n", key.meaning));
-        match key.default {
-            Some(default) => out.push_str(&format!("{name} = {default}\n")),
-            None => out.push_str(&format!("# {name} =\n")),
-        }
+        lines.push(format!("# {}.", key.meaning));
+        lines.push(match key.default {
+            Some(default) => format!("{name} = {default}"),
+            None => format!("# {name} ="),
+        });
     }
-    out
+    lines.push(String::new());
+    lines.join("\n")
 }

@@ -63,12 +63,10 @@ pub enum ConfigError {
 }
 
 fn listed(faults: &[Fault]) -> String {
-    let mut out = format!("{} setting(s) are wrong:", faults.len());
-    for fault in faults {
-        out.push_str(&format!("\n  {fault}"));
-    }
-    out.push_str("\n`fleet-server config print --defaults` lists every key.");
-    out
+    let mut lines = vec![format!("{} setting(s) are wrong:", faults.len())];
+    lines.extend(faults.iter().map(|fault| format!("  {fault}")));
+    lines.push("`fleet-server config print --defaults` lists every key.".to_owned());
+    lines.join("\n")
 }
 
 pub(super) fn defaults() -> Figment {

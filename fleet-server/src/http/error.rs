@@ -137,7 +137,6 @@ impl From<JsonRejection> for ApiError {
         let detail = chain(&rejection);
         match rejection {
             JsonRejection::JsonDataError(_) => Self::bad_shape(detail),
-            JsonRejection::JsonSyntaxError(_) => Self::bad_json(detail),
             JsonRejection::MissingJsonContentType(_) => {
                 Self::wrong_content_type("send it with Content-Type: application/json")
             }

@@ -17,9 +17,10 @@ mod slots;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use fleet_domain::{DeviceId, PlantId, Slot};
-use fleet_store::Store;
+use fleet_domain::{DeviceId, PlantId, PresenceFacts, RunId, Slot, StoreGeneration};
+use fleet_store::{BenchFilter, BenchState, Inbound, InboundMessage, IngestBatch, Page, Store, StoreError};
 use fleet_wire::{Channel, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -90,6 +91,56 @@ pub(crate) struct Ingest {
     store: Arc<dyn Store>,
 }
 
+/// Records that nobody is connected, as is the case when the broker inside the process has just started:
+/// the wills of benches that were connected to the one before were lost with it. A bench that comes back
+/// says so by its presence and its sync. Call it before [`start`].
+///
+/// # Errors
+/// When the store can't be read or written.
+pub(crate) async fn nobody_is_connected(store: &dyn Store, lease: Duration) -> Result<(), StoreError> {
+    let mut terms = Vec::new();
+    for slot in Slot::all() {
+        terms.extend(
+            store
+                .claim_slot(slot, OWNER, fleet_clock::wall_now(), lease)
+                .await?,
+        );
+    }
+    let filter = BenchFilter {
+        state: Some(BenchState::Online),
+        text: None,
+    };
+    let mut page = Page {
+        limit: 1000,
+        after: None,
+    };
+    loop {
+        let found = store.benches(&filter, &page).await?;
+        let items = found.items.into_iter().map(|bench| Inbound {
+            slot: bench.slot,
+            device: bench.device,
+            // Another run than the bench's: whatever it says next counts.
+            message: InboundMessage::Presence(PresenceFacts {
+                run_id: RunId(fleet_clock::new_uuid()),
+                connect_counter: 0,
+                online: false,
+                will: false,
+            }),
+        });
+        let batch = IngestBatch {
+            terms: terms.clone(),
+            items: items.collect(),
+            received_at: fleet_clock::wall_now(),
+            spare_generation: StoreGeneration(fleet_clock::new_uuid()),
+        };
+        store.ingest(batch).await?;
+        match found.next {
+            Some(next) => page.after = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
 /// Starts everything.
 pub(crate) fn start(parts: IngestParts) -> Ingest {
     let slots = Slots::new();
@@ -135,7 +186,7 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
     let keeper = slots.clone();
     let store = Arc::clone(&parts.store);
     tasks.push(tokio::spawn(async move {
-        keeper.keep(store, OWNER.to_owned(), parts.config.lease).await
+        keeper.keep(store, OWNER.to_owned(), parts.config.lease).await;
     }));
     Ingest {
         outbound,

@@ -107,9 +107,9 @@ mod tests {
         let mut pacer = Pacer::new(100 * MS);
         pacer.add(bench(), receipt(1, false));
         assert_eq!(pacer.due(Duration::ZERO).len(), 1);
-        for through in 2..50 {
-            pacer.add(bench(), receipt(through, false));
-            assert!(pacer.due(through as u32 * MS).is_empty());
+        for through in 2_u32..50 {
+            pacer.add(bench(), receipt(through.into(), false));
+            assert!(pacer.due(through * MS).is_empty());
         }
         assert_eq!(pacer.next(), Some(100 * MS));
         assert_eq!(pacer.due(100 * MS), vec![(bench(), receipt(49, false))]);

@@ -5,7 +5,7 @@
 //! and the broker brings again what was not acknowledged. Acknowledgements belong to the connection
 //! that brought the message: with another one they would acknowledge something else.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -222,7 +222,12 @@ async fn acknowledge(now: &Current, packets: &[u16]) {
 
 fn options(config: &SessionConfig) -> MqttOptions {
     let id = format!("fleet-{}-{}", config.plant, config.slot);
-    let mut options = MqttOptions::new(id, config.broker.ip().to_string(), config.broker.port());
+    // The client joins host and port with a colon, so an IPv6 address needs its brackets.
+    let host = match config.broker.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let mut options = MqttOptions::new(id, host, config.broker.port());
     options
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(false)
@@ -236,29 +241,7 @@ fn options(config: &SessionConfig) -> MqttOptions {
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     options.set_network_options(network);
-    if config.broker.is_ipv6() {
-        options = rename_host(options, config);
-    }
     options
-}
-
-/// The client joins host and port with a colon, so an IPv6 address needs its brackets.
-fn rename_host(options: MqttOptions, config: &SessionConfig) -> MqttOptions {
-    let mut bracketed = MqttOptions::new(
-        options.client_id(),
-        format!("[{}]", config.broker.ip()),
-        config.broker.port(),
-    );
-    if let Some(properties) = options.connect_properties() {
-        bracketed.set_connect_properties(properties);
-    }
-    bracketed
-        .set_keep_alive(options.keep_alive())
-        .set_clean_start(false)
-        .set_outgoing_inflight_upper_limit(OUTGOING_IN_FLIGHT)
-        .set_manual_acks(true)
-        .set_network_options(options.network_options());
-    bracketed
 }
 
 /// Why a connection has ended.
@@ -374,7 +357,8 @@ async fn poll(
                 tracing::debug!(slot = %config.slot, connection, "a slot's session is up");
             }
             Event::Incoming(Incoming::Publish(publish)) => {
-                if !hand_over(config, connection, term, publish) {
+                let taken = hand_over(config, connection, term, publish);
+                if !taken {
                     return Ended::Flood;
                 }
             }

@@ -122,9 +122,9 @@ impl Bench {
             user_properties: properties,
             ..PublishProperties::default()
         };
-        let payload: Vec<u8> = payload.into();
+        let (payload, retain) = (payload.into(), topic.ends_with("/presence"));
         self.client
-            .publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties)
+            .publish_with_properties(topic, QoS::AtLeastOnce, retain, payload, properties)
             .await
             .expect("the connection is up");
     }

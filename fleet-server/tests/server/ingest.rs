@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
 use fleet_domain::{Slot, SpoolId};
 use fleet_wire::receipt::RejectCode;
 use fleet_wire::{Channel, EventProperties};
@@ -16,7 +17,7 @@ async fn spool(server: &Server, device: &str) -> Value {
         .await
         .expect(200);
     let row = ledger["spools"][0].clone();
-    let count = |name: &str| row[name].as_u64().unwrap();
+    let count = |name: &str| row[name].as_u64().expect("a count");
     assert_eq!(
         count("announced"),
         count("stored") + count("rejected") + count("holes") + count("outstanding"),
@@ -56,7 +57,6 @@ async fn events_are_receipted_cumulatively_and_a_repetition_is_a_duplicate() {
         .map(|row| row["spool_seq"].as_u64().unwrap())
         .collect();
     assert_eq!(order, (1..=20).collect::<Vec<u64>>());
-    use base64::Engine as _;
     for (row, bytes) in rows.iter().zip(&sent) {
         let stored = base64::engine::general_purpose::STANDARD
             .decode(row["event_base64"].as_str().unwrap())
@@ -92,10 +92,11 @@ async fn a_malformed_event_ends_in_the_dead_letters_is_rejected_and_the_stream_g
     let started = bench.started();
     bench.send(&started).await;
     let other = Bench::connect(&server, "bench-2").await;
+    let large = vec![b' '; 262_145];
     let bad: [(&[u8], RejectCode); 4] = [
         (b"{\"specversion\":", RejectCode::Malformed),
         (b"\xff\xfe\x00", RejectCode::Malformed),
-        (&[b' '; 262_145], RejectCode::TooLarge),
+        (&large, RejectCode::TooLarge),
         (b"", RejectCode::Malformed),
     ];
     for (seq, (bytes, _)) in (2..).zip(bad) {
@@ -351,14 +352,26 @@ async fn events_and_jobs_survive_a_restart_and_the_session_goes_on() {
     let mut server = Server::start().await.with_procedure().await;
     let mut bench = Bench::connect(&server, "bench-1").await;
     bench.begin().await;
+    server
+        .until("/api/v1/benches/bench-1", |bench| bench["online"] == true)
+        .await;
     let (run, spool_id, next) = (bench.run, bench.spool, bench.next);
     drop(bench);
     server.restart().await;
+    let away = server.get("/api/v1/benches/bench-1").await.expect(200);
+    assert_eq!(
+        away["online"], false,
+        "nobody is connected to a broker that has just started"
+    );
     let mut bench = Bench::connect(&server, "bench-1").await;
     (bench.run, bench.spool, bench.next) = (run, spool_id, next);
     let started = bench.started();
     bench.send(&started).await;
     bench.receipt(|receipt| receipt.through == 2).await;
     assert_eq!(spool(&server, "bench-1").await["stored"], 2);
+    bench.presence(true).await;
+    server
+        .until("/api/v1/benches/bench-1", |bench| bench["online"] == true)
+        .await;
     server.stop().await;
 }

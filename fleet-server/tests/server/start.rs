@@ -30,7 +30,7 @@ impl Drop for Running {
 
 impl Running {
     fn start(folder: &Path) -> Self {
-        let running = Self(program(folder).stderr(Stdio::null()).spawn().unwrap());
+        let running = Self(program(folder).stderr(Stdio::null()).spawn().expect("it starts"));
         let end = Instant::now() + Duration::from_secs(30);
         while !folder.join(ENDPOINTS_FILE).exists() {
             assert!(Instant::now() < end, "the server did not become ready");
@@ -41,7 +41,8 @@ impl Running {
 }
 
 fn endpoints(folder: &Path) -> Endpoints {
-    serde_json::from_slice(&std::fs::read(folder.join(ENDPOINTS_FILE)).unwrap()).unwrap()
+    let bytes = std::fs::read(folder.join(ENDPOINTS_FILE)).expect("the file");
+    serde_json::from_slice(&bytes).expect("endpoints")
 }
 
 fn text(output: &Output) -> String {

@@ -52,7 +52,7 @@ impl Reader {
                     id: field("id:"),
                     data,
                 };
-                self.buffer = rest.to_owned();
+                self.buffer = String::from(rest);
                 return Some(event);
             }
             let chunk = tokio::time::timeout(SOON, self.response.chunk())
