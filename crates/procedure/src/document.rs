@@ -296,6 +296,9 @@ pub(crate) struct DownloadDoc {
     /// Data format, 0: neither compressed nor encrypted.
     #[serde(default)]
     pub(crate) format: u8,
+    /// Whether a version older than the installed one (identifier F189) may be downloaded.
+    #[serde(default)]
+    pub(crate) allow_older: bool,
 }
 
 /// Kind of reset.

@@ -227,6 +227,8 @@ pub enum Action {
         address: u32,
         /// Data format, 00: neither compressed nor encrypted.
         format: u8,
+        /// Whether a version older than the installed one may be downloaded.
+        allow_older: bool,
     },
     /// 11, then a new connection.
     Reset {

@@ -377,3 +377,16 @@ async fn nobody_at_the_address_is_an_error() {
     );
     assert!(!reports.contains(&Report::PastPointOfNoReturn));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_version_is_refused_before_the_session_is_changed() {
+    let mut spec = vehicle(1);
+    spec.ecus[0].software = "2.10.0".to_owned();
+    let stand = Stand::new(spec).await;
+    let (report, _) = stand.run(plan(FLASH), stand.with_image()).await;
+    assert_eq!(
+        (report.verdict, report.reason_code.as_str()),
+        (Verdict::Aborted, "older_version")
+    );
+    assert_eq!(stand.heard("ESP", &[0x10]), 0);
+}

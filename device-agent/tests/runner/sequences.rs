@@ -165,3 +165,61 @@ async fn the_same_software_is_programmed_a_second_time() {
     );
     assert_eq!(stand.state("ESP").counters.downloads, 2);
 }
+
+/// Answers one request as the server does, and gives what it was asked.
+async fn backend(listener: tokio::net::TcpListener, secret: Vec<u8>) -> serde_json::Value {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut text = String::new();
+    let asked: serde_json::Value = loop {
+        let mut buffer = [0; 4096];
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "{text}");
+        text.push_str(std::str::from_utf8(&buffer[..count]).unwrap());
+        if let Some(body) = text
+            .split_once("\r\n\r\n")
+            .and_then(|(_, body)| serde_json::from_str(body).ok())
+        {
+            break body;
+        }
+    };
+    assert!(
+        text.starts_with("POST /api/v1/security-access HTTP/1.1"),
+        "{text}"
+    );
+    let seed = hex::decode(asked["seed"].as_str().unwrap()).unwrap();
+    let level = u8::try_from(asked["level"].as_u64().unwrap()).unwrap();
+    let body = serde_json::json!({ "key": hex::encode(ecu_sim::key_of(&secret, level, &seed)) }).to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.unwrap();
+    asked
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_comes_from_the_server_and_stands_in_no_record() {
+    let spec = vehicle(2);
+    let secret = hex::decode(&spec.ecus[0].secret).unwrap();
+    let stand = Stand::new(spec).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let server = tokio::spawn(backend(listener, secret));
+    let mut attempt = stand.attempt(plan(CALIBRATE), stand.inputs(stand.vehicle.vin()));
+    attempt.signer = device_agent::runner::Signer::Backend {
+        client: reqwest::Client::new(),
+        url,
+    };
+    let (report, _) = stand.run_watching(attempt, |_| false).await;
+    assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
+    let asked = server.await.unwrap();
+    assert_eq!(
+        (asked["ecu"].as_str(), asked["level"].as_u64()),
+        (Some("CAM"), Some(1))
+    );
+    assert_eq!(asked["vin"].as_str(), Some(stand.vehicle.vin()));
+    assert_eq!(asked["job_id"].as_str(), Some(stand.job_id.to_string().as_str()));
+    let record = serde_json::to_string(&report).unwrap();
+    assert!(!record.contains(asked["seed"].as_str().unwrap()));
+}

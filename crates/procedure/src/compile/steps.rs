@@ -137,6 +137,7 @@ impl Context<'_> {
                 artifact,
                 address: download.address,
                 format: download.format,
+                allow_older: download.allow_older,
             });
         }
         if let Some(reset) = doc.reset {

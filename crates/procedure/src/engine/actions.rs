@@ -68,6 +68,7 @@ impl Script {
                 artifact,
                 address,
                 format,
+                ..
             } => self.download(step, artifact, *address, *format).await,
             Action::Reset { kind, reconnect } => self.reset(*kind, *reconnect).await,
             Action::Read(spec) => self.measure(&step.id, spec, log).await,

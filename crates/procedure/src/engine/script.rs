@@ -200,8 +200,42 @@ impl Script {
     }
 
     async fn identify_once(&mut self) -> Result<(), Trouble> {
-        self.before = Some(self.connect(CONNECT).await?);
+        let identity = self.connect(CONNECT).await?;
+        let older = self.refuse_older(identity.software.as_deref());
+        self.before = Some(identity);
         self.dtcs_before = self.read_dtcs(0xFF).await?;
+        // After a restart of the agent the work is done, and there is nothing to refuse.
+        if self.wrote { Ok(()) } else { older }
+    }
+
+    /// No way back to an older version, unless the procedure says so. A control unit without software, or versions
+    /// that are no dotted numbers, cannot be compared and are let through.
+    fn refuse_older(&self, installed: Option<&str>) -> Result<(), Trouble> {
+        for step in &self.plan.steps {
+            let Action::Download {
+                artifact,
+                allow_older: false,
+                ..
+            } = &step.action
+            else {
+                continue;
+            };
+            let version = self
+                .inputs
+                .artifacts
+                .get(artifact)
+                .map(|artifact| artifact.version.as_str());
+            if let (Some(version), Some(installed)) = (version, installed)
+                && is_older(version, installed)
+            {
+                return Err(Trouble::Wrong {
+                    reason: "older_version",
+                    detail: format!(
+                        "version {version} of `{artifact}` is older than {installed}, which is installed"
+                    ),
+                });
+            }
+        }
         Ok(())
     }
 
@@ -452,4 +486,16 @@ fn named(trouble: Trouble, step: &str) -> Trouble {
 /// Whether a step's action has to be journaled before it.
 pub(super) fn needs_intent(step: &Step) -> bool {
     step.point_of_no_return || step.action.writes() || matches!(step.action, Action::Download { .. })
+}
+
+fn is_older(version: &str, installed: &str) -> bool {
+    let numbers = |text: &str| {
+        text.split('.')
+            .map(|part| part.parse().ok())
+            .collect::<Option<Vec<u64>>>()
+    };
+    match (numbers(version), numbers(installed)) {
+        (Some(version), Some(installed)) => version < installed,
+        _ => false,
+    }
 }

@@ -442,3 +442,27 @@ fn reading_only_modes_write_nothing() {
         assert_eq!(outcome.verdict, expected, "the software is still the old one");
     }
 }
+
+#[test]
+fn an_older_version_is_refused_before_anything_is_changed_unless_it_is_allowed() {
+    let newer_installed = |command: &Command, table: &mut Table| {
+        if table.software == "1" {
+            table.software = "10.0";
+        }
+        let _ = command;
+        None
+    };
+    let (outcome, trace) = run(newer_installed);
+    assert_eq!(
+        (outcome.verdict, outcome.reason_code.as_str()),
+        (Verdict::Aborted, "older_version")
+    );
+    assert!(
+        !trace
+            .iter()
+            .any(|one| matches!(one, Trace::Sent(Request::SessionControl { .. })))
+    );
+    let allowed = FLASH.replace("{artifact: image}", "{artifact: image, allow_older: true}");
+    let (outcome, _) = drive(&allowed, Mode::Run, newer_installed, |_| false);
+    assert_eq!(outcome.verdict, Verdict::Passed);
+}
