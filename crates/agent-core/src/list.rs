@@ -158,6 +158,7 @@ impl AgentCore {
             // A person has decided: the VIN is not held for this bench any more.
             self.state.open.retain(|job| job.key() != key);
             self.dirty = true;
+            self.sync_now = true;
             return;
         }
         let volatile = self.volatile.entry(key).or_default();
