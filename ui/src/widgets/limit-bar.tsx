@@ -3,7 +3,8 @@ import type { Limits, Measurement } from "../api/types";
 import { numberText } from "../app/format";
 import { limitScale, numeric } from "./limit-scale";
 
-const WIDTH = 120;
+/** Width in CSS pixels; widgets.css holds the same. */
+const WIDTH = 100;
 
 /** A value as the server gave it: numbers in the page's language, everything else as it is. */
 export function valueText(value: unknown): string {
