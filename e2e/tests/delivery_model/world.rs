@@ -225,16 +225,19 @@ impl World {
         }
     }
 
+    /// The benches have nothing left to send, and the database agrees: it may have been restored after the
+    /// last receipt, and nobody has told them yet.
     fn settled(&self) -> bool {
-        self.server_up
-            && self.benches.iter().all(|bench| {
-                bench
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.uplink.outstanding() == 0)
-                    && bench.connection.is_some()
-            })
-            && self.batch.is_empty()
+        let done = |bench: &Bench| {
+            let Some(process) = &bench.process else {
+                return false;
+            };
+            let ledger = &self.database.ledgers[bench.index];
+            let mut order = process.uplink.spools().order();
+            let agreed = order.all(|(spool, last, _)| ledger.through(spool) >= last);
+            bench.connection.is_some() && process.uplink.outstanding() == 0 && agreed
+        };
+        self.server_up && self.batch.is_empty() && self.benches.iter().all(done)
     }
 
     fn stuck(&self) -> String {
