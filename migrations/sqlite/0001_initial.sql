@@ -70,6 +70,8 @@ CREATE TABLE spools (
     PRIMARY KEY (device, spool)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX spools_by_predecessor ON spools (device, prev_spool);
+
 CREATE TABLE rejections (
     device TEXT NOT NULL,
     spool BLOB NOT NULL,

@@ -42,6 +42,7 @@ macro_rules! conformance {
             an_unknown_spool_is_answered_with_zero,
             receipts_beyond_the_ledger_begin_a_generation,
             a_restored_bench_is_told,
+            a_bench_that_forgot_a_spool_is_told,
             concurrent_writers_lose_nothing,
             a_job_runs_from_request_to_verdict,
             a_repeated_request_is_the_same_job,

@@ -75,7 +75,7 @@ impl Job {
         match event {
             E::Park { .. } | E::Offer { .. } => self.apply_dispatch(event),
             E::Cancel { .. } | E::TimeOut { .. } | E::Supersede { .. } | E::Requeue { .. } => {
-                self.apply_recall(event)
+                self.apply_recall(&event)
             }
             E::WithdrawalConfirmed | E::TakeOver { .. } => self.apply_release(event),
             E::Accepted
@@ -116,8 +116,8 @@ impl Job {
         Ok(self)
     }
 
-    fn apply_recall(mut self, event: JobEvent) -> Result<Self, TransitionError> {
-        let (target, version, reason) = match &event {
+    fn apply_recall(mut self, event: &JobEvent) -> Result<Self, TransitionError> {
+        let (target, version, reason) = match event {
             JobEvent::Cancel { version, reason } => (WithdrawTarget::Canceled, *version, reason.clone()),
             JobEvent::TimeOut { version } => (
                 WithdrawTarget::TimedOut,
@@ -133,7 +133,7 @@ impl Job {
             other => return self.refuse(other),
         };
         match (self.state, target) {
-            (JobState::Queued, WithdrawTarget::Queued) => self.refuse(&event),
+            (JobState::Queued, WithdrawTarget::Queued) => self.refuse(event),
             (JobState::Queued, _) => {
                 self.close(target, reason);
                 Ok(self)
@@ -157,9 +157,9 @@ impl Job {
                     withdrawal.reason = reason;
                     Ok(self)
                 }
-                _ => self.refuse(&event),
+                _ => self.refuse(event),
             },
-            _ => self.refuse(&event),
+            _ => self.refuse(event),
         }
     }
 

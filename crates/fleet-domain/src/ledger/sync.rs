@@ -75,22 +75,53 @@ impl DeviceLedger {
                 .map(|Predecessor { spool, last_seq }| (spool, last_seq)),
         );
         for (spool, last) in stated {
-            let Some(row) = self.spools.get(&spool).filter(|row| row.announced > last) else {
-                continue;
-            };
-            match row.restored_in {
-                None => {
-                    decision.alarms.push(LedgerAlarm::BenchRestored {
-                        spool,
-                        heard: row.announced,
-                        stated: last,
-                    });
-                    self.entry(spool).restored_in = Some(facts.run_id);
-                    decision.bench_restored = true;
-                }
-                // Once told in a run, told for all of it; the next run starts with a clean slate.
-                Some(run) => decision.bench_restored |= run == facts.run_id,
+            if let Some(heard) = self.through_heard(spool).filter(|heard| *heard > last) {
+                self.restored(spool, (spool, heard, last), facts, decision);
             }
+        }
+        for held in &facts.held {
+            if let Some(other) = self.fork_of(held) {
+                let heard = self.through_heard(other).unwrap_or(0);
+                self.restored(held.spool, (other, heard, 0), facts, decision);
+            }
+        }
+    }
+
+    fn through_heard(&self, spool: SpoolId) -> Option<Seq> {
+        self.spools.get(&spool).map(|row| row.announced)
+    }
+
+    /// Another spool that names the same predecessor: the disk forgot that it had begun that one.
+    fn fork_of(&self, held: &HeldSpool) -> Option<SpoolId> {
+        let before = held.predecessor?.spool;
+        let mut siblings = self
+            .spools
+            .values()
+            .filter(|row| row.spool != held.spool && row.predecessor.is_some_and(|p| p.spool == before));
+        siblings.next().map(|row| row.spool)
+    }
+
+    /// `shown_by` is the spool whose row remembers that this was said.
+    fn restored(
+        &mut self,
+        shown_by: SpoolId,
+        (spool, heard, stated): (SpoolId, Seq, Seq),
+        facts: &SyncFacts,
+        decision: &mut SyncDecision,
+    ) {
+        let row = self.entry(shown_by);
+        match row.restored_in {
+            None => {
+                row.restored_in = Some(facts.run_id);
+                decision.alarms.push(LedgerAlarm::BenchRestored {
+                    spool,
+                    heard,
+                    stated,
+                });
+                decision.bench_restored = true;
+            }
+            // Once told in a run, told for all of it; the next run starts with a clean slate.
+            Some(run) => decision.bench_restored |= run == facts.run_id,
         }
     }
 

@@ -121,6 +121,30 @@ fn an_earlier_spool_or_a_predecessor_shorter_than_heard_of_shows_a_restored_disk
 }
 
 #[test]
+fn a_second_spool_behind_one_predecessor_shows_a_disk_that_forgot_the_first() {
+    let mut ledger = ledger(&[(1, 3)]);
+    let before = sync(vec![held(1, 4, None), held(2, 5, Some((1, 3)))]);
+    assert!(!ledger.sync(&before, generation(1), true).bench_restored);
+    let forgot = SyncFacts {
+        run_id: run(2),
+        ..sync(vec![held(1, 4, None), held(3, 2, Some((1, 3)))])
+    };
+    for _ in 0..2 {
+        assert!(ledger.sync(&forgot, generation(1), true).bench_restored);
+    }
+    let next = SyncFacts {
+        run_id: run(3),
+        ..sync(vec![
+            held(1, 4, None),
+            held(3, 2, Some((1, 3))),
+            held(4, 1, Some((3, 1))),
+        ])
+    };
+    let decision = ledger.sync(&next, generation(1), true);
+    assert!(!decision.bench_restored && decision.alarms.is_empty());
+}
+
+#[test]
 fn a_restored_bench_is_told_in_the_run_that_showed_it_and_not_later() {
     let mut ledger = ledger(&[(1, 3)]);
     let mut facts = sync(vec![held(1, 3, None), held(2, 2, Some((1, 2)))]);

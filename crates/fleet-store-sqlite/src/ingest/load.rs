@@ -85,7 +85,11 @@ pub(super) async fn load(
             named.insert((item.device.clone(), newest));
         }
     }
-    read_spools(conn, &named, &mut devices).await?;
+    // Only a sync is judged by what else followed the predecessors that it names.
+    let judged = items
+        .iter()
+        .any(|item| matches!(item.message, InboundMessage::Sync(_)));
+    read_spools(conn, &named, judged, &mut devices).await?;
     let digests = read_digests(conn, items, &devices).await?;
     let jobs = read_jobs(conn, items, &names).await?;
     Ok(Loaded {
@@ -210,9 +214,13 @@ fn name_spools(item: &Inbound, named: &mut Named) {
 async fn read_spools(
     conn: &mut SqliteConnection,
     named: &Named,
+    with_successors: bool,
     devices: &mut BTreeMap<DeviceId, DeviceState>,
 ) -> Result<(), StoreError> {
-    let mut rows = fetch_spools(conn, named).await?;
+    let mut rows = fetch_spools(conn, named, BY_SPOOL).await?;
+    if with_successors {
+        rows.extend(fetch_spools(conn, named, BY_PREDECESSOR).await?);
+    }
     // The predecessor of a spool that has not begun decides whether it may begin.
     let more: Named = rows
         .iter()
@@ -220,7 +228,7 @@ async fn read_spools(
         .filter(|name| !named.contains(name))
         .collect();
     if !more.is_empty() {
-        rows.extend(fetch_spools(conn, &more).await?);
+        rows.extend(fetch_spools(conn, &more, BY_SPOOL).await?);
     }
     let mut by_device: BTreeMap<DeviceId, Vec<SpoolLedger>> = BTreeMap::new();
     for (device, mut row) in rows {
@@ -238,25 +246,28 @@ async fn read_spools(
     Ok(())
 }
 
+const BY_SPOOL: &str = "SELECT s.* FROM json_each(?) b
+     JOIN spools s ON s.device = b.value ->> 0 AND s.spool = unhex(b.value ->> 1)";
+const BY_PREDECESSOR: &str = "SELECT s.* FROM json_each(?) b
+     JOIN spools s ON s.device = b.value ->> 0 AND s.prev_spool = unhex(b.value ->> 1)";
+
 async fn fetch_spools(
     conn: &mut SqliteConnection,
     named: &Named,
+    statement: &'static str,
 ) -> Result<Vec<(DeviceId, SpoolLedger)>, StoreError> {
     let list: Vec<(&str, String)> = named
         .iter()
         .map(|(device, spool)| (device.as_str(), hex::encode(spool.0)))
         .collect();
-    sqlx::query(
-        "SELECT s.* FROM json_each(?) b
-         JOIN spools s ON s.device = b.value ->> 0 AND s.spool = unhex(b.value ->> 1)",
-    )
-    .bind(json(&list))
-    .fetch_all(conn)
-    .await
-    .map_err(from_sqlx)?
-    .iter()
-    .map(|row| Ok((row.parsed("device")?, spool_ledger(row)?)))
-    .collect()
+    sqlx::query(statement)
+        .bind(json(&list))
+        .fetch_all(conn)
+        .await
+        .map_err(from_sqlx)?
+        .iter()
+        .map(|row| Ok((row.parsed("device")?, spool_ledger(row)?)))
+        .collect()
 }
 
 fn spool_ledger(row: &SqliteRow) -> Result<SpoolLedger, StoreError> {

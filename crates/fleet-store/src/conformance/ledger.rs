@@ -574,6 +574,36 @@ pub async fn a_restored_bench_is_told(mut fixture: Fixture) {
     assert!(!outcome.answers[0].1.bench_restored);
 }
 
+/// Rule 17, where the disk forgot a whole spool: the one before it is as long as ever.
+pub async fn a_bench_that_forgot_a_spool_is_told(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let mut forgetful = bench.clone();
+    fixture.restart(&mut bench);
+    let started = fixture.started(&mut bench, VIN, &[]);
+    fixture.ingest(vec![started]).await;
+    fixture.restart(&mut forgetful);
+    // Its first event may be recorded before its sync.
+    let started = fixture.started(&mut forgetful, VIN, &[]);
+    fixture.ingest(vec![started]).await;
+    let generation = fixture.store.generation();
+    for _ in 0..2 {
+        let facts = fixture.facts(&forgetful, Some(generation), 0);
+        let outcome = fixture.ingest(vec![Fixture::sync(&forgetful, facts)]).await;
+        assert!(outcome.answers[0].1.bench_restored);
+    }
+    fixture.restart(&mut forgetful);
+    let started = fixture.started(&mut forgetful, VIN, &[]);
+    let facts = fixture.facts(&forgetful, Some(generation), 0);
+    let outcome = fixture
+        .ingest(vec![started, Fixture::sync(&forgetful, facts)])
+        .await;
+    assert!(
+        !outcome.answers[0].1.bench_restored,
+        "told in the run that showed it"
+    );
+}
+
 /// Writers at the same time: each batch whole, no event lost or double, the change log gapless.
 pub async fn concurrent_writers_lose_nothing(mut fixture: Fixture) {
     fixture.lease_all().await;
