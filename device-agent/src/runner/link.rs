@@ -36,6 +36,7 @@ impl Link {
         address: Address,
         origin: Instant,
         within: Duration,
+        seed_not_before: Option<Duration>,
     ) -> Result<(Self, Option<String>), String> {
         let VehicleConfig {
             entity,
@@ -49,7 +50,11 @@ impl Link {
             .target(address.physical)
             .await
             .map_err(|error| error.to_string())?;
-        let client = Client::new(ClientConfig::default(), origin.elapsed());
+        let mut client = Client::new(ClientConfig::default(), origin.elapsed());
+        // A new connection does not shorten the delay after wrong keys.
+        if let Some(until) = seed_not_before {
+            client.set_seed_not_before(until);
+        }
         let link = Self {
             connection,
             target,
@@ -63,6 +68,11 @@ impl Link {
     /// Closes the connection and waits until it is closed: the entity refuses a second one of this address.
     pub(super) async fn close(self) {
         self.connection.close().await;
+    }
+
+    /// Until when no seed may be asked for, on the clock that began at `origin`.
+    pub(super) const fn seed_not_before(&self) -> Option<Duration> {
+        self.client.seed_not_before()
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -37,6 +37,7 @@ pub async fn run(
     let _ = reports.send(Report::Started { steps_total }).await;
     let mut performer = Performer {
         link: None,
+        seed_not_before: None,
         address: address(&plan, vehicle),
         origin: Instant::now(),
         signer: Some(signer),
@@ -74,6 +75,7 @@ pub(super) async fn read_only(
     let (_keep, cancel) = watch::channel(false);
     let mut performer = Performer {
         link: None,
+        seed_not_before: None,
         address: address(plan, vehicle),
         origin: Instant::now(),
         signer: None,
@@ -103,6 +105,7 @@ fn address(plan: &Plan, vehicle: VehicleConfig) -> Address {
 
 struct Performer {
     link: Option<Link>,
+    seed_not_before: Option<Duration>,
     address: Address,
     origin: Instant,
     signer: Option<Signer>,
@@ -218,7 +221,7 @@ impl Performer {
 
     async fn connect(&mut self, within: Duration) -> Event {
         self.close().await;
-        match Link::connect(self.address, self.origin, within).await {
+        match Link::connect(self.address, self.origin, within, self.seed_not_before).await {
             Ok((link, announced_vin)) => {
                 self.link = Some(link);
                 Event::Connected { announced_vin }
@@ -229,6 +232,7 @@ impl Performer {
 
     async fn close(&mut self) {
         if let Some(link) = self.link.take() {
+            self.seed_not_before = link.seed_not_before();
             link.close().await;
         }
     }
