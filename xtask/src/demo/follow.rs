@@ -4,16 +4,18 @@ use std::fmt;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use fleet_testkit::Api;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::plan::QueuedJob;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Far beyond what the three jobs take together.
 const FINISHED_WITHIN: Duration = Duration::from_mins(5);
+/// How long a job may wait for its bench before the reason is looked for.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// States from which a job does not move any more.
 const FINAL: [&str; 6] = [
     "finished",
@@ -138,6 +140,9 @@ pub(super) async fn follow(api: &Api, jobs: &[QueuedJob]) -> anyhow::Result<Vec<
         for (queued, line) in jobs.iter().zip(&mut lines) {
             let (job, live) = look(api, &queued.id).await?;
             line.show(&job, &live);
+            if job["state"] == "queued" && start.elapsed() > PATIENCE {
+                free_vehicle(api, &queued.vin, bars.as_ref()).await?;
+            }
             seen.push(Finished {
                 title: queued.title.clone(),
                 job,
@@ -166,6 +171,30 @@ pub(super) async fn follow(api: &Api, jobs: &[QueuedJob]) -> anyhow::Result<Vec<
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Decides what a person would: an earlier job that was cut off left its control unit in doubt and holds the
+/// vehicle. It is taken over, said and recorded, because the demo is going to do the work anew.
+async fn free_vehicle(api: &Api, vin: &str, bars: Option<&MultiProgress>) -> anyhow::Result<()> {
+    let earlier = api
+        .get(&format!("/api/v1/jobs?state=finished&vin={vin}&limit=100"))
+        .await?;
+    let jobs = earlier["items"].as_array().into_iter().flatten();
+    for job in jobs.filter(|job| job["verdict"] == "in_doubt") {
+        let (id, ecu) = (
+            job["id"].as_str().unwrap_or_default(),
+            job["ecu"].as_str().unwrap_or_default(),
+        );
+        let line =
+            format!("  an earlier job was cut off and left {ecu} of {vin} in doubt: taking it over ({id})");
+        match bars {
+            Some(bars) => bars.println(line).context("cannot write to the terminal")?,
+            None => println!("{line}"),
+        }
+        let reason = json!({ "reason": "the demo was started again and does the work anew" });
+        api.post(&format!("/api/v1/jobs/{id}/take-over"), &reason).await?;
+    }
+    Ok(())
 }
 
 async fn look(api: &Api, id: &str) -> anyhow::Result<(Value, Value)> {

@@ -168,8 +168,8 @@ impl Stop {
     }
 }
 
-/// How long a program may take to end by itself.
-const END_WITHIN: Duration = Duration::from_secs(10);
+/// How long a program may take to end by itself: a bench finishes the flash that it has begun.
+const END_WITHIN: Duration = Duration::from_secs(30);
 
 /// A path below the data folder.
 fn below(data: &Path, name: &str) -> PathBuf {

@@ -40,6 +40,7 @@ pub(super) const BENCHES: [Bench; 3] = [
 /// A job that the server has.
 pub(super) struct QueuedJob {
     pub(super) id: String,
+    pub(super) vin: String,
     pub(super) title: String,
 }
 
@@ -134,7 +135,11 @@ impl Plan {
                 .with_context(|| format!("a job has an id: {created}"))?
                 .to_owned();
             let title = format!("{} {} {}", job.name, job.procedure.target.ecu, job.vin);
-            queued.push(QueuedJob { id, title });
+            queued.push(QueuedJob {
+                id,
+                vin: job.vin.clone(),
+                title,
+            });
         }
         println!("queued {} jobs", queued.len());
         Ok(queued)

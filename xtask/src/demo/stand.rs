@@ -13,8 +13,8 @@ use crate::workspace::binary;
 
 const ONLINE_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Small enough to be read to the end, and not filled by one client at every step.
-const LOG: &str = "info";
+/// Small enough to be read to the end.
+const LOG: &str = "info,mqtt5=warn";
 
 /// Everything that runs. Dropping it kills it.
 pub(super) struct Stand {
