@@ -159,11 +159,15 @@ pub(crate) async fn bench_ledger(
 pub(crate) async fn ledger_totals(store: &SqliteStore) -> Result<LedgerTotals, StoreError> {
     let row = sqlx::query(
         // total() and not sum(): a bench that claims an absurd position must not break the page.
-        "SELECT count(*) AS spools, CAST(min(total(announced), 9e18) AS INTEGER) AS announced,
-             coalesce(sum(stored), 0) AS stored, coalesce(sum(rejected), 0) AS rejected,
-             coalesce(sum(holes), 0) AS holes, CAST(min(total(announced - through), 9e18) AS INTEGER) AS outstanding,
-             coalesce(sum(duplicates), 0) AS duplicates, coalesce(sum(gaps), 0) AS gaps,
-             coalesce(sum(conflicts), 0) AS conflicts,
+        "SELECT count(*) AS spools,
+             CAST(min(total(announced), 9e18) AS INTEGER) AS announced,
+             CAST(min(total(stored), 9e18) AS INTEGER) AS stored,
+             CAST(min(total(rejected), 9e18) AS INTEGER) AS rejected,
+             CAST(min(total(holes), 9e18) AS INTEGER) AS holes,
+             CAST(min(total(announced - through), 9e18) AS INTEGER) AS outstanding,
+             CAST(min(total(duplicates), 9e18) AS INTEGER) AS duplicates,
+             CAST(min(total(gaps), 9e18) AS INTEGER) AS gaps,
+             CAST(min(total(conflicts), 9e18) AS INTEGER) AS conflicts,
              (SELECT count(*) FROM outbox WHERE seq > (SELECT relayed_through FROM meta)) AS in_outbox,
              (SELECT count(*) FROM events WHERE standing = 1) AS unprojected,
              (SELECT count(*) FROM dead_letters) AS dead_letters

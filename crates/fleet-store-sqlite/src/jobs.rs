@@ -181,7 +181,7 @@ pub(crate) async fn save(
             .await
             .map_err(from_sqlx)?;
     }
-    work.changed(ChangeKind::Job, job.id);
+    work.changed(ChangeKind::Job, &job.id);
     for device in [
         &job.device,
         &stored.fenced.as_ref().map(|(device, _)| device.clone()),

@@ -33,7 +33,7 @@ impl Work {
     }
 
     /// Notes that something changed, for the page's stream.
-    pub(crate) fn changed(&mut self, kind: ChangeKind, id: impl ToString) {
+    pub(crate) fn changed(&mut self, kind: ChangeKind, id: &(impl ToString + ?Sized)) {
         self.changes.insert((kind.as_str(), id.to_string()));
     }
 
@@ -96,7 +96,7 @@ impl Work {
             .await
             .map_err(from_sqlx)?;
             let alarm = alarm_row(&row)?;
-            self.changed(ChangeKind::Alarm, alarm.id);
+            self.changed(ChangeKind::Alarm, &alarm.id);
             raised.insert(alarm.id, alarm);
         }
         let changes: Vec<_> = std::mem::take(&mut self.changes).into_iter().collect();

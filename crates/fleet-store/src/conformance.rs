@@ -6,8 +6,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
-    clippy::too_many_lines,
-    reason = "a suite of tests: it panics where a property does not hold, and a story is read in one piece"
+    reason = "a suite of tests: it panics where a property does not hold"
 )]
 
 mod fixture;

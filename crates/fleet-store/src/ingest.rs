@@ -42,6 +42,10 @@ pub struct Inbound {
 
 /// What a message is.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is an event: a box would cost each of them an allocation"
+)]
 pub enum InboundMessage {
     /// An event that could be read, or one whose data nobody understands yet.
     Event(InboundEvent),

@@ -113,11 +113,9 @@ impl DeviceLedger {
         match row.restored_in {
             None => {
                 row.restored_in = Some(facts.run_id);
-                decision.alarms.push(LedgerAlarm::BenchRestored {
-                    spool,
-                    heard,
-                    stated,
-                });
+                decision
+                    .alarms
+                    .push(LedgerAlarm::BenchRestored { spool, heard, stated });
                 decision.bench_restored = true;
             }
             // Once told in a run, told for all of it; the next run starts with a clean slate.

@@ -57,7 +57,7 @@ pub(super) struct Equipment {
 /// Digests of stored events by place.
 pub(super) type Digests = HashMap<(DeviceId, SpoolId, Seq), Digest>;
 
-/// Everything that the batch names.
+/// Everything that the batch benches.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) generation: StoreGeneration,
@@ -75,8 +75,8 @@ pub(super) async fn load(
     generation: StoreGeneration,
     now: Timestamp,
 ) -> Result<Loaded, StoreError> {
-    let names: BTreeSet<&DeviceId> = items.iter().map(|item| &item.device).collect();
-    let (mut devices, mut named) = read_devices(conn, &names, now).await?;
+    let benches: BTreeSet<&DeviceId> = items.iter().map(|item| &item.device).collect();
+    let (mut devices, mut named) = read_devices(conn, &benches, now).await?;
     for item in items {
         name_spools(item, &mut named);
         // Its receipt speaks of the spool that was heard of last.
@@ -85,13 +85,13 @@ pub(super) async fn load(
             named.insert((item.device.clone(), newest));
         }
     }
-    // Only a sync is judged by what else followed the predecessors that it names.
+    // Only a sync is judged by what else followed the predecessors that it benches.
     let judged = items
         .iter()
         .any(|item| matches!(item.message, InboundMessage::Sync(_)));
     read_spools(conn, &named, judged, &mut devices).await?;
     let digests = read_digests(conn, items, &devices).await?;
-    let jobs = read_jobs(conn, items, &names).await?;
+    let jobs = read_jobs(conn, items, &benches).await?;
     Ok(Loaded {
         generation,
         devices,
@@ -103,10 +103,10 @@ pub(super) async fn load(
 
 async fn read_devices(
     conn: &mut SqliteConnection,
-    names: &BTreeSet<&DeviceId>,
+    benches: &BTreeSet<&DeviceId>,
     now: Timestamp,
 ) -> Result<(BTreeMap<DeviceId, DeviceState>, Named), StoreError> {
-    let list: Vec<(&str, u8)> = names
+    let list: Vec<(&str, u8)> = benches
         .iter()
         .map(|device| (device.as_str(), fleet_domain::Slot::of(device).number()))
         .collect();

@@ -175,7 +175,7 @@ async fn write_dead_letter(
     .fetch_one(conn)
     .await
     .map_err(from_sqlx)?;
-    work.changed(ChangeKind::DeadLetter, id);
+    work.changed(ChangeKind::DeadLetter, &id);
     Ok(())
 }
 

@@ -59,7 +59,7 @@ impl Bench {
 }
 
 /// A stand-in for SHA-256, which this crate does not need: equal bytes, equal digest.
-pub fn digest(bytes: &[u8]) -> Digest {
+pub(super) fn digest(bytes: &[u8]) -> Digest {
     let mut state = [0x5au8; 32];
     for (at, byte) in bytes.iter().enumerate() {
         let slot = at % 32;
@@ -345,7 +345,7 @@ impl Fixture {
 }
 
 /// The attempt that a job is in.
-pub fn attempt(job: &JobRow) -> AttemptRef {
+pub(super) fn attempt(job: &JobRow) -> AttemptRef {
     AttemptRef {
         job: job.job.id,
         attempt: job.job.attempt,
@@ -354,7 +354,7 @@ pub fn attempt(job: &JobRow) -> AttemptRef {
 }
 
 /// An acceptance of the job's offer.
-pub fn accepted(job: &JobRow, generation: StoreGeneration) -> BenchReport {
+pub(super) fn accepted(job: &JobRow, generation: StoreGeneration) -> BenchReport {
     BenchReport::JobAccepted {
         of: attempt(job),
         offer_id: job.job.offer_id.unwrap(),
@@ -364,7 +364,7 @@ pub fn accepted(job: &JobRow, generation: StoreGeneration) -> BenchReport {
 }
 
 /// A final event.
-pub fn finished(of: AttemptRef, verdict: Verdict) -> BenchReport {
+pub(super) fn finished(of: AttemptRef, verdict: Verdict) -> BenchReport {
     BenchReport::JobFinished {
         of,
         verdict,
@@ -376,9 +376,9 @@ pub fn finished(of: AttemptRef, verdict: Verdict) -> BenchReport {
 }
 
 /// A vehicle.
-pub const VIN: &str = "WDB1110101A000001";
+pub(super) const VIN: &str = "WDB1110101A000001";
 /// Another vehicle.
-pub const OTHER_VIN: &str = "WDB1110101A000002";
+pub(super) const OTHER_VIN: &str = "WDB1110101A000002";
 
 fn event_type(report: &BenchReport) -> &str {
     match report {

@@ -50,8 +50,8 @@ pub async fn a_job_runs_from_request_to_verdict(mut fixture: Fixture) {
         (shown.online, shown.station.as_deref()),
         (true, Some("station 7"))
     );
-    let last = fixture.event(&mut bench, finished(of, Verdict::Passed));
-    let outcome = fixture.ingest(vec![last]).await;
+    let end = fixture.event(&mut bench, finished(of, Verdict::Passed));
+    let outcome = fixture.ingest(vec![end]).await;
     assert_eq!(outcome.lists, std::slice::from_ref(&bench.device));
     let done = fixture.job(of.job).await;
     assert_eq!(
@@ -100,13 +100,13 @@ pub async fn a_repeated_request_is_the_same_job(mut fixture: Fixture) {
     assert!(!second.new);
     assert_eq!(second.job, first.job);
     let mut other = request.clone();
-    other.ecu = "ECM".to_owned();
+    "ECM".clone_into(&mut other.ecu);
     let error = fixture.store.create_job(other, fixture.now).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict(_)), "{error}");
     // Another requester's order of the same number is another job.
     let mut theirs = request;
     theirs.id = JobId(fixture.uuid());
-    theirs.requested_by = "kafka".to_owned();
+    "kafka".clone_into(&mut theirs.requested_by);
     assert!(fixture.store.create_job(theirs, fixture.now).await.unwrap().new);
     let jobs = fixture
         .store

@@ -353,7 +353,7 @@ pub async fn a_poisoned_projection_marks_one_event(mut fixture: Fixture) {
     };
     let poisons = [
         poison(&mut fixture, |step| {
-            step.measurements_json = "{not json".to_owned()
+            "{not json".clone_into(&mut step.measurements_json);
         }),
         poison(&mut fixture, |step| step.duration_ms = u64::MAX),
         poison(&mut fixture, |step| step.index = 3),
@@ -411,7 +411,7 @@ pub async fn a_lost_lease_leaves_its_slot_out(mut fixture: Fixture) {
     let mut mine = fixture.bench("bench-1");
     let mut lost = fixture.bench("bench-2");
     assert_ne!(Slot::of(&mine.device), Slot::of(&lost.device));
-    let later = fixture.now + Duration::from_secs(60);
+    let later = fixture.now + Duration::from_mins(1);
     let taken = fixture
         .store
         .claim_slot(

@@ -186,7 +186,7 @@ pub async fn a_version_never_changes(fixture: Fixture) {
     store.put_procedure(procedure.clone()).await.unwrap();
     store.put_procedure(procedure.clone()).await.unwrap();
     let mut other = procedure.clone();
-    other.yaml = "id: something.else".to_owned();
+    "id: something.else".clone_into(&mut other.yaml);
     let error = store.put_procedure(other).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict(_)), "{error}");
     assert_eq!(
