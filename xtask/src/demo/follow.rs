@@ -67,7 +67,7 @@ struct Line {
 impl Line {
     fn new(title: &str, bars: Option<&MultiProgress>) -> Self {
         let bar = bars.map(|bars| {
-            let style = ProgressStyle::with_template("  {prefix:<34} [{bar:24}] {pos:>2}/{len:<2} {msg}");
+            let style = ProgressStyle::with_template("  {prefix:<40} [{bar:24}] {pos:>2}/{len:<2} {msg}");
             let bar = bars.add(ProgressBar::new(1));
             bar.set_style(
                 style
@@ -108,7 +108,7 @@ impl Line {
             let line = format!("{device} {state} {done}/{total}");
             if line != self.last {
                 println!(
-                    "  {:>6.1} s  {:<34} {line} {step}",
+                    "  {:>6.1} s  {:<40} {line} {step}",
                     self.start.elapsed().as_secs_f32(),
                     self.title
                 );

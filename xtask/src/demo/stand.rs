@@ -148,6 +148,9 @@ async fn start_server(data: &Path, workload: &Workload) -> anyhow::Result<Server
 
 /// The usual port when nobody has it, else any free one.
 fn usual_or_free(port: u16) -> String {
-    let free = TcpListener::bind(("127.0.0.1", port)).is_ok();
-    format!("127.0.0.1:{}", if free { port } else { 0 })
+    if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        return format!("127.0.0.1:{port}");
+    }
+    println!("  port {port} is taken: a free one is used");
+    "127.0.0.1:0".to_owned()
 }
