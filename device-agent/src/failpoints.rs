@@ -14,6 +14,12 @@ pub(crate) fn after_puback() {
     fail::fail_point!("link.after_puback", |_| die());
 }
 
+/// In the middle of a download, after a block was transferred.
+#[cfg(feature = "failpoints")]
+pub(crate) fn mid_flash() {
+    fail::fail_point!("runner.mid_flash", |_| die());
+}
+
 /// Kills this process without any clean-up.
 #[cfg(feature = "failpoints")]
 fn die() {
@@ -28,3 +34,5 @@ fn die() {
 pub(crate) const fn after_fsync() {}
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn after_puback() {}
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn mid_flash() {}
