@@ -11,14 +11,18 @@
 
 mod fixture;
 mod jobs;
+mod leases;
 mod ledger;
 mod log;
+mod restores;
 mod withdrawal;
 
 pub use fixture::Fixture;
 pub use jobs::*;
+pub use leases::*;
 pub use ledger::*;
 pub use log::*;
+pub use restores::*;
 pub use withdrawal::*;
 
 /// Makes a `#[tokio::test]` of every property.

@@ -91,35 +91,32 @@ fn events() -> Vec<JobEvent> {
 fn every_pair_of_state_and_event_is_decided() {
     use JobState as S;
     const NO: Option<JobState> = None;
-    fn to(state: JobState) -> Option<JobState> {
-        Some(state)
-    }
     // Columns as in `events`: park, offer, cancel, time-out, supersede, requeue, confirmed; accepted, refused,
     // started, step, finished; take-over.
     #[rustfmt::skip]
     let table: [(Job, [Option<JobState>; 13]); 13] = [
         (in_state(S::Queued), [
-            to(S::Queued), to(S::Offered), to(S::Canceled), to(S::TimedOut), to(S::Superseded), NO, NO,
+            Some(S::Queued), Some(S::Offered), Some(S::Canceled), Some(S::TimedOut), Some(S::Superseded), NO, NO,
             NO, NO, NO, NO, NO, NO]),
         (in_state(S::Offered), [
-            NO, NO, to(S::Withdrawing), to(S::Withdrawing), to(S::Withdrawing), to(S::Withdrawing), NO,
-            to(S::Accepted), to(S::Rejected), to(S::Running), to(S::Running), to(S::Finished), NO]),
+            NO, NO, Some(S::Withdrawing), Some(S::Withdrawing), Some(S::Withdrawing), Some(S::Withdrawing), NO,
+            Some(S::Accepted), Some(S::Rejected), Some(S::Running), Some(S::Running), Some(S::Finished), NO]),
         (in_state(S::Withdrawing), [
-            NO, NO, NO, NO, NO, NO, to(S::Canceled),
-            to(S::Accepted), to(S::Canceled), to(S::Running), to(S::Running), to(S::Finished), to(S::TakenOver)]),
+            NO, NO, NO, NO, NO, NO, Some(S::Canceled),
+            Some(S::Accepted), Some(S::Canceled), Some(S::Running), Some(S::Running), Some(S::Finished), Some(S::TakenOver)]),
         (withdrawing_to_queue(), [
-            NO, NO, to(S::Withdrawing), to(S::Withdrawing), to(S::Withdrawing), NO, to(S::Queued),
-            to(S::Accepted), to(S::Queued), to(S::Running), to(S::Running), to(S::Finished), to(S::TakenOver)]),
+            NO, NO, Some(S::Withdrawing), Some(S::Withdrawing), Some(S::Withdrawing), NO, Some(S::Queued),
+            Some(S::Accepted), Some(S::Queued), Some(S::Running), Some(S::Running), Some(S::Finished), Some(S::TakenOver)]),
         (in_state(S::Accepted), [
             NO, NO, NO, NO, NO, NO, NO,
-            NO, NO, to(S::Running), to(S::Running), to(S::Finished), to(S::TakenOver)]),
+            NO, NO, Some(S::Running), Some(S::Running), Some(S::Finished), Some(S::TakenOver)]),
         (in_state(S::Running), [
             NO, NO, NO, NO, NO, NO, NO,
-            NO, NO, NO, to(S::Running), to(S::Finished), to(S::TakenOver)]),
+            NO, NO, NO, Some(S::Running), Some(S::Finished), Some(S::TakenOver)]),
         (in_state(S::Finished), [NO; 13]),
         (in_doubt(), [
             NO, NO, NO, NO, NO, NO, NO,
-            NO, NO, NO, NO, to(S::Finished), to(S::TakenOver)]),
+            NO, NO, NO, NO, Some(S::Finished), Some(S::TakenOver)]),
         (in_state(S::Rejected), [NO; 13]),
         (in_state(S::Canceled), [NO; 13]),
         (in_state(S::TimedOut), [NO; 13]),

@@ -1,9 +1,11 @@
 //! Interrupted transactions, killed processes and older files.
 
+use std::future::poll_fn;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
+use std::time::Duration;
 
 use fleet_domain::{AttemptRef, BenchReport, JobId};
 use fleet_store::conformance::Fixture;
@@ -13,8 +15,8 @@ use super::open;
 
 const VIN: &str = "WDB1110101A000001";
 
-/// Polls the future of a batch a few times and drops it, wherever it is: nothing of the batch is there, or
-/// all of it, and the batch can be given again.
+/// Drops the future of a batch at its first, second, third … wake-up, until it comes to its end: nothing of
+/// the batch is there, or all of it, and the batch can be given again.
 #[tokio::test]
 async fn a_batch_that_is_dropped_half_way_leaves_all_or_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -22,16 +24,14 @@ async fn a_batch_that_is_dropped_half_way_leaves_all_or_nothing() {
     let mut fixture = Fixture::new(store.clone());
     fixture.lease_all().await;
     let mut bench = fixture.bench("bench-1");
-    let of = AttemptRef {
-        job: JobId(fixture.uuid()),
-        attempt: 1,
-        fence: 1,
-    };
     let mut expected = 0;
-    for polls in 0..60 {
+    for attempt in 1u32.. {
+        let of = AttemptRef {
+            job: JobId(fixture.uuid()),
+            attempt,
+            fence: 1,
+        };
         let mut items = vec![fixture.started(&mut bench, VIN, &[])];
-        let mut of = of;
-        of.attempt = polls + 1;
         items.extend(fixture.steps(&mut bench, of, 9));
         let batch = IngestBatch {
             terms: fixture.terms.clone(),
@@ -39,30 +39,38 @@ async fn a_batch_that_is_dropped_half_way_leaves_all_or_nothing() {
             received_at: fixture.now,
             spare_generation: fixture.generation(),
         };
-        let mut pending = Box::pin(store.ingest(batch.clone()));
-        let mut context = Context::from_waker(Waker::noop());
-        let mut done = false;
-        for _ in 0..polls {
-            done = matches!(pending.as_mut().poll(&mut context), Poll::Ready(_));
-            if done {
-                break;
+        let mut pending = store.ingest(batch.clone());
+        let mut polls = 0;
+        let done = poll_fn(|context| {
+            polls += 1;
+            if polls > attempt {
+                return Poll::Ready(false);
             }
-            // The driver's thread answers; the task is asked again.
-            tokio::task::yield_now().await;
-        }
+            pending.as_mut().poll(context).map(|_| true)
+        })
+        .await;
         drop(pending);
-        let before = store.ledger_totals().await.unwrap();
+        // The next write waits until the dropped transaction is rolled back.
+        store.renew_slots(&[], fixture.now, Duration::ZERO).await.unwrap();
+        let left = store.ledger_totals().await.unwrap();
         assert!(
-            before.stored == expected || before.stored == expected + 10,
-            "{} after {polls} polls, {expected} before",
-            before.stored
+            left.stored == expected || left.stored == expected + 10,
+            "{} at wake-up {attempt}, {expected} before",
+            left.stored
         );
-        assert!(!done || before.stored == expected + 10);
-        assert_eq!(before.in_outbox, before.stored);
+        assert!(!done || left.stored == expected + 10);
+        assert_eq!(left.in_outbox, left.stored, "at wake-up {attempt}");
         let outcome = store.ingest(batch).await.unwrap();
         assert_eq!(outcome.counts.stored + outcome.counts.duplicates, 10);
         expected += 10;
         assert_eq!(store.ledger_totals().await.unwrap().stored, expected);
+        if done {
+            assert!(
+                attempt > 20,
+                "the batch was dropped at every one of its {attempt} wake-ups"
+            );
+            return;
+        }
     }
 }
 
