@@ -35,6 +35,8 @@ pub(crate) async fn ingest(store: &SqliteStore, batch: IngestBatch) -> Result<In
         .collect();
     let mut work = Work::new(batch.received_at);
     let generation = lease::read_generation(&mut tx).await?;
+    // A future that was dropped after its commit has not said what it began.
+    store.set_generation(generation);
     let mut loaded = load::load(&mut tx, &items, generation, batch.received_at).await?;
     let mut planned = plan::plan(&mut loaded, items, batch.spare_generation, &mut tx, &mut work).await?;
     project::project(&mut tx, &mut loaded, &mut planned, &mut work).await?;
