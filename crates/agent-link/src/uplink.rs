@@ -237,13 +237,17 @@ impl<D: Disk> Uplink<D> {
 
     /// Names rejections that were not heard before.
     fn rejected(&mut self, spool: SpoolId, rejected: &[Rejection], effects: &mut Vec<LinkEffect>) {
-        let known = self
-            .spools
-            .held()
+        if rejected.is_empty() {
+            return;
+        }
+        let held = self.spools.held();
+        let Some(known) = held
             .iter()
             .find(|held| held.spool == spool)
-            .map(|held| held.rejections_known);
-        let Some(known) = known else { return };
+            .map(|held| held.rejections_known)
+        else {
+            return;
+        };
         for Rejection { seq, code } in rejected.iter().filter(|rejection| rejection.seq > known) {
             self.spools.reject(spool, *seq);
             effects.push(LinkEffect::Alarm(AlarmKind::Rejected {

@@ -20,11 +20,14 @@ impl<D: Disk> Spools<D> {
         if through <= spool.state.receipted {
             return;
         }
+        // Files below the one that holds the first new position were settled before.
+        let oldest = spool.segments.range(..=spool.state.receipted + 1).next_back();
+        let oldest = oldest.map_or(0, |(first, _)| *first);
         spool.state.receipted = through;
         spool.state.receipted_at = Some(now);
         let firsts: Vec<_> = spool
             .segments
-            .range(..=through)
+            .range(oldest..=through)
             .map(|(first, _)| *first)
             .collect();
         for first in firsts {
