@@ -99,7 +99,7 @@ impl Need {
             Self::Node => format!("apt-get install -y nodejs npm && npm install --global {NODE_FROM_NPM}"),
             Self::Npm => "apt-get install -y npm".to_owned(),
             Self::Chromium => "apt-get install -y chromium".to_owned(),
-            Self::CargoDeny => shown(&mut install_cargo_deny()),
+            Self::CargoDeny => shown(&install_cargo_deny()),
         }
     }
 

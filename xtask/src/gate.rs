@@ -43,7 +43,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         let checks = ["check", "--hide-inclusion-graph", "bans", "licenses", "sources"];
         logged(command(cargo_deny()).args(checks), &logs.join("deny.log"))
     });
-    gate.check("page: packages", |logs| page::install(logs));
+    gate.check("page: packages", page::install);
     if gate.passed("page: packages") {
         gate.check("page: types, lint", |logs| {
             logged(npm().args(["run", "check"]), &logs.join("ui-check.log"))

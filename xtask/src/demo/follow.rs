@@ -105,14 +105,14 @@ impl Line {
             };
             bar.set_message(format!("{device} {state} {step}{bytes}"));
         } else {
-            let line = format!("{device} {state} {done}/{total}");
-            if line != self.last {
+            let status = format!("{device} {state} {done}/{total}");
+            if status != self.last {
                 println!(
-                    "  {:>6.1} s  {:<40} {line} {step}",
+                    "  {:>6.1} s  {:<40} {status} {step}",
                     self.start.elapsed().as_secs_f32(),
                     self.title
                 );
-                self.last = line;
+                self.last = status;
             }
         }
     }
