@@ -71,7 +71,7 @@ fn the_wait_doubles_to_60_s_with_20_percent_jitter_and_an_advance_resets_it() {
     for _ in 0..7 {
         bench.puback(1, 1, 0);
         let due = bench.uplink.next_deadline().unwrap();
-        waits.push((due - bench.now).as_secs_f64());
+        waits.push(due.saturating_sub(bench.now).as_secs_f64());
         assert_eq!(positions(&bench.tick(due)), [1]);
     }
     assert!((waits[0] - 10.0).abs() < 0.01, "{waits:?}");
