@@ -133,6 +133,7 @@ async fn an_end_of_line_test_passes_and_every_output_is_returned() {
     let stand = Stand::new(vehicle(3)).await;
     let (report, _) = stand.run(plan(EOL), stand.inputs(stand.vehicle.vin())).await;
     assert_eq!(report.verdict, Verdict::Passed, "{report:#?}");
+    assert_eq!(report.detail, None, "nothing is left to be restored");
     let state = stand.state("BCM");
     assert_eq!((state.counters.actuations, state.counters.returns), (2, 2));
     assert_eq!(state.counters.clears, 1);

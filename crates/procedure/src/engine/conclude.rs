@@ -124,6 +124,14 @@ impl Script {
             // Its failure shows in `connected`.
             let _ = self.connect(CONNECT).await;
         }
+        let functional = self.held.functional;
+        if self.connected && (self.held.comm || self.held.dtc || !self.held.actuated.is_empty()) {
+            // A reset or a new connection may have ended the session in which 2F, 28 and 85 are allowed. A refusal
+            // here shows in the requests that follow.
+            let _ = self
+                .request_to(Request::session(Session::Extended), functional)
+                .await;
+        }
         for did in core::mem::take(&mut self.held.actuated) {
             let request = Request::InputOutputControl {
                 did,
@@ -131,14 +139,6 @@ impl Script {
                 state: Vec::new(),
             };
             self.give_back(request, false, &format!("control of output {did:04X}"), &mut lost)
-                .await;
-        }
-        let functional = self.held.functional;
-        if self.connected && (self.held.comm || self.held.dtc) {
-            // A reset or a new connection may have ended the session in which 28 and 85 are allowed. A refusal
-            // here shows in the two requests that follow.
-            let _ = self
-                .request_to(Request::session(Session::Extended), functional)
                 .await;
         }
         if self.held.comm && self.plan.cleanup.restore_comm {
