@@ -115,7 +115,7 @@ impl Stand {
     }
 
     pub(crate) fn with_image(&self) -> Inputs {
-        let bytes = std::fs::read(demo().join("images/esp-app-2.1.0.bin")).unwrap();
+        let bytes = ecu_sim::build_image("A0009051234", "2.1.0", 98_304, 21).unwrap();
         let mut inputs = self.inputs(self.vehicle.vin());
         inputs
             .artifacts
