@@ -11,6 +11,7 @@ mod client;
 mod crc;
 mod nrc;
 mod outcome;
+mod parameter;
 mod reader;
 mod request;
 mod response;
@@ -24,8 +25,9 @@ pub use outcome::{
     Addressing, ClientConfig, Completion, Discard, Event, LinkFault, Output, SendError, Transmit, UdsError,
     Wait,
 };
+pub use parameter::{DtcSetting, IoControl, ResetKind, RoutineAction};
 pub use reader::DecodeError;
-pub use request::{DtcSetting, IoControl, Request, ResetKind, RoutineAction};
+pub use request::Request;
 pub use response::{DtcRecord, Response, SessionTiming};
 pub use service::{Service, Session};
 pub use transfer::{BlockCounter, Download, TransferError};

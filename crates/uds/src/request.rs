@@ -1,137 +1,9 @@
+use crate::parameter::{DtcSetting, IoControl, ResetKind, RoutineAction};
 use crate::reader::{DecodeError, Reader};
 use crate::service::{Service, Session};
 
 /// Bit of a sub-function that asks the server to stay silent on success.
 pub(crate) const SUPPRESS: u8 = 0x80;
-
-/// Kind of reset, service 11.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ResetKind {
-    /// 01: as if power went and came.
-    Hard,
-    /// 02: as if the key was turned.
-    KeyOffOn,
-    /// 03: the application starts again.
-    Soft,
-    /// Any other.
-    Other(u8),
-}
-
-impl ResetKind {
-    /// The sub-function on the wire.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Hard => 0x01,
-            Self::KeyOffOn => 0x02,
-            Self::Soft => 0x03,
-            Self::Other(code) => code & 0x7F,
-        }
-    }
-}
-
-impl From<u8> for ResetKind {
-    fn from(code: u8) -> Self {
-        match code & 0x7F {
-            0x01 => Self::Hard,
-            0x02 => Self::KeyOffOn,
-            0x03 => Self::Soft,
-            other => Self::Other(other),
-        }
-    }
-}
-
-/// What is done with a routine, service 31.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RoutineAction {
-    /// 01
-    Start,
-    /// 02
-    Stop,
-    /// 03
-    Results,
-}
-
-impl RoutineAction {
-    /// The sub-function on the wire.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Start => 0x01,
-            Self::Stop => 0x02,
-            Self::Results => 0x03,
-        }
-    }
-
-    pub(crate) const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0x01 => Some(Self::Start),
-            0x02 => Some(Self::Stop),
-            0x03 => Some(Self::Results),
-            _ => None,
-        }
-    }
-}
-
-/// Whether faults are recorded, service 85.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum DtcSetting {
-    /// 01
-    On,
-    /// 02
-    Off,
-}
-
-impl DtcSetting {
-    /// The sub-function on the wire.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::On => 0x01,
-            Self::Off => 0x02,
-        }
-    }
-
-    pub(crate) const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0x01 => Some(Self::On),
-            0x02 => Some(Self::Off),
-            _ => None,
-        }
-    }
-}
-
-/// What is done with an input or output, service 2F.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum IoControl {
-    /// 00: the ECU has the control again.
-    ReturnControl,
-    /// 01: back to its default.
-    ResetToDefault,
-    /// 02: held as it is.
-    Freeze,
-    /// 03: set to the state given.
-    ShortTermAdjustment,
-}
-
-impl IoControl {
-    /// The parameter on the wire.
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::ReturnControl => 0x00,
-            Self::ResetToDefault => 0x01,
-            Self::Freeze => 0x02,
-            Self::ShortTermAdjustment => 0x03,
-        }
-    }
-
-    pub(crate) const fn from_code(code: u8) -> Option<Self> {
-        match code {
-            0x00 => Some(Self::ReturnControl),
-            0x01 => Some(Self::ResetToDefault),
-            0x02 => Some(Self::Freeze),
-            0x03 => Some(Self::ShortTermAdjustment),
-            _ => None,
-        }
-    }
-}
 
 /// One request of ISO 14229-1.
 ///
@@ -444,7 +316,7 @@ impl Request {
             Service::InputOutputControl => {
                 let did = reader.word()?;
                 let code = reader.byte()?;
-                let control = IoControl::from_code(code).ok_or_else(|| reader.out_of_range())?;
+                let control = IoControl::decode(code, reader)?;
                 Self::InputOutputControl {
                     did,
                     control,
@@ -453,8 +325,7 @@ impl Request {
             }
             Service::RoutineControl => {
                 let code = reader.byte()?;
-                let action =
-                    RoutineAction::from_code(code).ok_or_else(|| reader.unknown_sub_function(code))?;
+                let action = RoutineAction::decode(code, reader)?;
                 Self::Routine {
                     action,
                     id: reader.word()?,
@@ -485,7 +356,7 @@ impl Request {
             },
             Service::ControlDtcSetting => {
                 let (code, suppress) = sub_function(reader)?;
-                let setting = DtcSetting::from_code(code).ok_or_else(|| reader.unknown_sub_function(code))?;
+                let setting = DtcSetting::decode(code, reader)?;
                 Self::ControlDtcSetting { setting, suppress }
             }
         })

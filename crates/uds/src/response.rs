@@ -1,8 +1,9 @@
 use core::time::Duration;
 
 use crate::nrc::Nrc;
+use crate::parameter::{DtcSetting, IoControl, ResetKind, RoutineAction};
 use crate::reader::{DecodeError, Reader};
-use crate::request::{DtcSetting, IoControl, Request, ResetKind, RoutineAction, SUPPRESS};
+use crate::request::{Request, SUPPRESS};
 use crate::service::{Service, Session};
 
 /// First byte of a negative answer.
@@ -288,7 +289,7 @@ impl Response {
             Service::InputOutputControl => {
                 let did = reader.word()?;
                 let code = reader.byte()?;
-                let control = IoControl::from_code(code).ok_or_else(|| reader.out_of_range())?;
+                let control = IoControl::decode(code, reader)?;
                 Self::InputOutputControl {
                     did,
                     control,
@@ -297,8 +298,7 @@ impl Response {
             }
             Service::RoutineControl => {
                 let code = reader.byte()?;
-                let action =
-                    RoutineAction::from_code(code).ok_or_else(|| reader.unknown_sub_function(code))?;
+                let action = RoutineAction::decode(code, reader)?;
                 Self::Routine {
                     action,
                     id: reader.word()?,
@@ -327,7 +327,7 @@ impl Response {
             },
             Service::ControlDtcSetting => {
                 let code = sub_function(reader)?;
-                let setting = DtcSetting::from_code(code).ok_or_else(|| reader.unknown_sub_function(code))?;
+                let setting = DtcSetting::decode(code, reader)?;
                 Self::ControlDtcSetting { setting }
             }
         })
