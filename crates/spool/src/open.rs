@@ -151,17 +151,7 @@ fn read_spool<D: Disk>(
     now: Timestamp,
     damage: &mut Vec<Damage>,
 ) -> Result<Candidate, SpoolError> {
-    let mut state = known.clone().unwrap_or(SpoolState {
-        id,
-        ordinal,
-        predecessor: None,
-        last_seq: 0,
-        receipted: 0,
-        receipted_at: None,
-        rejections_known: 0,
-        holes: Vec::new(),
-        gone: false,
-    });
+    let mut state = known.clone().unwrap_or(SpoolState::new(id, ordinal, None));
     let (mut segments, mut index, mut all_bad) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let mut predecessor: Option<Option<Predecessor>> = known.as_ref().map(|known| known.predecessor);
     for (first, name) in named {

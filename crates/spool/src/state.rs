@@ -31,6 +31,23 @@ pub(crate) struct SpoolState {
     pub(crate) gone: bool,
 }
 
+impl SpoolState {
+    /// A spool of which nothing is durable yet.
+    pub(crate) fn new(id: SpoolId, ordinal: u64, predecessor: Option<Predecessor>) -> Self {
+        Self {
+            id,
+            ordinal,
+            predecessor,
+            last_seq: 0,
+            receipted: 0,
+            receipted_at: None,
+            rejections_known: 0,
+            holes: Vec::new(),
+            gone: false,
+        }
+    }
+}
+
 /// Content of the state file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
