@@ -6,13 +6,14 @@ use std::time::Duration;
 use fleet_domain::{EventId, RunId, StoreGeneration, Vin};
 use fleet_wire::EventBody;
 use fleet_wire::event::{JobStarted, StepFinished};
-use fleet_wire::limits::{MAX_SYNC_JOBS, SYNC_INTERVAL};
 use fleet_wire::presence::Presence;
-use fleet_wire::sync::{BenchJob, BenchJobState};
+use fleet_wire::sync::BenchJobState;
 use jiff::Timestamp;
 
-use crate::event::{Append, AttemptKey, Effect, Event, JobResult, SyncParts, Times};
+use crate::event::{Append, AttemptKey, Effect, Event, JobResult, Times};
 use crate::state::{JobView, Offer, OpenJob, Saved};
+
+mod sync;
 
 /// How long to wait before a state that could not be written is tried again.
 const PERSIST_RETRY: Duration = Duration::from_secs(5);
@@ -161,13 +162,7 @@ impl AgentCore {
             }
         }
         if rebooted {
-            let void: Vec<Offer> = self
-                .state
-                .offers
-                .iter()
-                .filter(|o| !o.answered)
-                .cloned()
-                .collect();
+            let void: Vec<Offer> = self.state.unanswered().cloned().collect();
             for offer in void {
                 let detail = "the bench was restarted before it accepted the offer";
                 self.reject(&offer, "offer_void", detail, out);
@@ -252,12 +247,7 @@ impl AgentCore {
     pub fn next_deadline(&self) -> Option<Duration> {
         let sync = self.sync_at.filter(|_| self.connected.is_some());
         let retry = self.persist_failed.as_ref().map(|(_, at)| *at);
-        let offers = self
-            .state
-            .offers
-            .iter()
-            .filter(|offer| !offer.answered)
-            .map(|offer| offer.start_by);
+        let offers = self.state.unanswered().map(|offer| offer.start_by);
         let open = self
             .state
             .open
@@ -347,22 +337,6 @@ impl AgentCore {
         for key in self.carried() {
             let detail = "the bench's disk is older than what it had reported";
             self.doubt(key, "bench_restored", detail, out);
-        }
-    }
-
-    fn on_sync_answered(&mut self, out: &mut Out<'_>) {
-        for key in self.carried() {
-            if let Some(volatile) = self.volatile.get_mut(&key) {
-                volatile.carried = false;
-            }
-            let Some(job) = self.state.open(key) else { continue };
-            if job.state == BenchJobState::Running {
-                out.first.push(Effect::RecoverAttempt {
-                    of: job.of,
-                    document: job.document.clone(),
-                    traceparent: job.traceparent.clone(),
-                });
-            }
         }
     }
 
@@ -460,60 +434,6 @@ impl AgentCore {
         self.sync_if_due(now, &mut out);
         effects.append(&mut out.then);
         effects
-    }
-
-    fn sync_if_due(&mut self, now: Times, out: &mut Out<'_>) {
-        // What is to be said at once is in the state that is being saved: it is said when that is on disk.
-        let at_once = self.sync_now && self.saving.is_none();
-        let due = at_once || self.sync_at.is_some_and(|at| at <= now.boot);
-        let Some(connect_counter) = self.connected.filter(|_| due) else {
-            return;
-        };
-        self.sync_now &= self.saving.is_some();
-        self.sync_at = Some(now.boot.saturating_add(self.jittered(SYNC_INTERVAL)));
-        let (over, open): (Vec<&OpenJob>, Vec<&OpenJob>) = self
-            .durable
-            .open
-            .iter()
-            .partition(|job| job.state == BenchJobState::Finished);
-        let jobs = open.into_iter().chain(over).map(|job| BenchJob {
-            job_id: job.of.job_id,
-            attempt: job.of.attempt,
-            state: job.state,
-        });
-        let parts = SyncParts {
-            number: self.sync_number,
-            answered: self.sync_answered,
-            run_id: self.run_id,
-            connect_counter,
-            durable_list: self.durable.list().filter(|_| !self.acceptance_at_risk()),
-            jobs: jobs.take(MAX_SYNC_JOBS).collect(),
-            refusing_jobs: self.refusing_jobs(),
-        };
-        self.sync_number = self.sync_number.saturating_add(1);
-        out.then.push(Effect::SendSync(parts));
-    }
-
-    /// Whether an acceptance is in the saved state and not yet in a spool. A version stated now, beside a
-    /// `next_seq` below that acceptance, would let the server believe that an offer was withdrawn in time.
-    fn acceptance_at_risk(&self) -> bool {
-        self.spool_failed.is_some()
-            || self
-                .state
-                .open
-                .iter()
-                .any(|job| self.state.acceptance_pending(job.key()))
-    }
-
-    /// 80 to 120 % of a duration (xorshift64).
-    fn jittered(&mut self, interval: Duration) -> Duration {
-        let mut x = self.jitter;
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        self.jitter = x;
-        let permille = u32::try_from(x % 401).unwrap_or_default().saturating_add(800);
-        interval.saturating_mul(permille) / 1000
     }
 }
 

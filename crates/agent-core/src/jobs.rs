@@ -177,9 +177,8 @@ impl AgentCore {
     pub(crate) fn expire(&mut self, now: Times, out: &mut Out<'_>) {
         let offers: Vec<Offer> = self
             .state
-            .offers
-            .iter()
-            .filter(|offer| !offer.answered && offer.start_by <= now.boot)
+            .unanswered()
+            .filter(|offer| offer.start_by <= now.boot)
             .cloned()
             .collect();
         for offer in offers {
@@ -222,9 +221,8 @@ impl AgentCore {
         }
         let offers = self
             .state
-            .offers
-            .iter()
-            .filter(|offer| !offer.answered && !self.has_earlier_attempt(offer.of.job_id))
+            .unanswered()
+            .filter(|offer| !self.has_earlier_attempt(offer.of.job_id))
             .map(|offer| (offer.key(), offer.document.clone(), offer.traceparent.clone()));
         let open = self
             .state
@@ -260,22 +258,15 @@ impl AgentCore {
             return;
         }
         if let Some(detail) = self.room.clone() {
-            let refused: Vec<Offer> = self
-                .state
-                .offers
-                .iter()
-                .filter(|o| !o.answered)
-                .cloned()
-                .collect();
+            let refused: Vec<Offer> = self.state.unanswered().cloned().collect();
             for offer in refused {
                 self.reject(&offer, "spool_full", &detail, out);
             }
         }
         let ready: Vec<Offer> = self
             .state
-            .offers
-            .iter()
-            .filter(|offer| !offer.answered && self.of(offer.key()).preparation == Preparation::Ready)
+            .unanswered()
+            .filter(|offer| self.of(offer.key()).preparation == Preparation::Ready)
             .cloned()
             .collect();
         for offer in ready {

@@ -194,9 +194,7 @@ impl Saved {
     /// The jobs that are open, for a display.
     pub fn jobs(&self) -> Vec<JobView> {
         let offered = self
-            .offers
-            .iter()
-            .filter(|offer| !offer.answered)
+            .unanswered()
             .map(|offer| JobView::new(offer.of, "offered", Some(&offer.document)));
         let open = self.open.iter().map(|job| {
             let state = match job.state {
@@ -211,9 +209,12 @@ impl Saved {
     }
 
     pub(crate) fn offer(&self, key: AttemptKey) -> Option<&Offer> {
-        self.offers
-            .iter()
-            .find(|offer| offer.key() == key && !offer.answered)
+        self.unanswered().find(|offer| offer.key() == key)
+    }
+
+    /// Offers that are still to be taken or refused.
+    pub(crate) fn unanswered(&self) -> impl DoubleEndedIterator<Item = &Offer> {
+        self.offers.iter().filter(|offer| !offer.answered)
     }
 
     pub(crate) fn open(&self, key: AttemptKey) -> Option<&OpenJob> {
