@@ -5,7 +5,8 @@ use core::time::Duration;
 use uds::{BlockCounter, DtcSetting, IoControl, Nrc, Request, ResetKind, Response, RoutineAction, Session};
 
 use super::connect::protocol_of_the_caller;
-use super::script::{Log, Script, needs_intent};
+use super::script::Script;
+use super::step::{Log, needs_intent};
 use super::stop::Trouble;
 use super::{Command, Effect, Event};
 use crate::plan::{Action, ByteCheck, CommMode, Decode, Poll, ReadSpec, Step};

@@ -3,7 +3,8 @@
 use uds::{DtcSetting, IoControl, Request, Session};
 
 use super::connect::end_state;
-use super::script::{CONNECT, End, Log, Script};
+use super::script::{CONNECT, End, Script};
+use super::step::Log;
 use super::stop::Trouble;
 use crate::report::{DtcEntry, EcuIdentity, EndState, FinalOutcome, Verdict};
 

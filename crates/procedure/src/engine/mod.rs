@@ -9,6 +9,7 @@ mod conclude;
 mod connect;
 mod desk;
 mod script;
+mod step;
 mod stop;
 
 use core::future::Future;
