@@ -20,6 +20,20 @@ fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(ToOwned::to_owned)
 }
 
+/// Writes the settings into `folder`, which it makes; gives their file and the program's data folder, which is
+/// `{folder}/data` unless the settings name another.
+fn write_settings(folder: &Path, name: &str, settings: &mut Settings) -> anyhow::Result<(PathBuf, PathBuf)> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    settings.set_default("data_dir", folder.join("data").display().to_string());
+    let data_dir = settings.get("data_dir").and_then(Value::as_str);
+    let data_dir = data_dir.map(PathBuf::from).context("data_dir is a path")?;
+    let file = folder.join(name);
+    settings
+        .write(&file)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok((file, data_dir))
+}
+
 /// A running `fleet-server`.
 #[derive(Debug)]
 pub struct Server {
@@ -45,19 +59,9 @@ impl Server {
         mut settings: Settings,
         env: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        settings.set_default("data_dir", folder.join("data").display().to_string());
         settings.set_default("http.listen", "127.0.0.1:0");
         settings.set_default("mqtt.listen", "127.0.0.1:0");
-        let data_dir = settings
-            .get("data_dir")
-            .and_then(Value::as_str)
-            .map(PathBuf::from);
-        let data_dir = data_dir.context("data_dir is a path")?;
-        let config = folder.join("fleet-server.toml");
-        settings
-            .write(&config)
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        let (config, data_dir) = write_settings(folder, "fleet-server.toml", &mut settings)?;
         let mut process = Program::new("fleet-server", binary, &folder.join("fleet-server.log"))
             .args(["--config".as_ref(), config.as_os_str(), "run".as_ref()])
             .envs(env.iter().copied())
@@ -105,17 +109,7 @@ impl Agent {
         mut settings: Settings,
         env: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        settings.set_default("data_dir", folder.join("data").display().to_string());
-        let data_dir = settings
-            .get("data_dir")
-            .and_then(Value::as_str)
-            .map(PathBuf::from);
-        let data_dir = data_dir.context("data_dir is a path")?;
-        let config = folder.join("device-agent.toml");
-        settings
-            .write(&config)
-            .with_context(|| format!("cannot write {}", config.display()))?;
+        let (config, data_dir) = write_settings(folder, "device-agent.toml", &mut settings)?;
         let name = settings
             .get("device")
             .and_then(Value::as_str)
