@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_domain::{DeviceId, EntryState, JobEvent, JobState, OfferId};
-use fleet_store::{DesiredEntry, DesiredList, DispatchOutcome, MAX_OPEN_JOBS, StoreError};
+use fleet_store::{AlarmKind, DesiredEntry, DesiredList, DispatchOutcome, MAX_OPEN_JOBS, StoreError};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -18,6 +18,9 @@ use crate::work::Work;
 
 /// Jobs looked at in one round; the rest waits for the next.
 const ROUND: i64 = 1000;
+
+/// Benches named in an alarm.
+const NAMED: usize = 20;
 
 /// What dispatch knows of a bench.
 struct Candidate {
@@ -38,6 +41,7 @@ pub(crate) async fn dispatch(
     let mut work = Work::new(now);
     time_out(&mut tx, &mut work, &mut outcome).await?;
     outcome.waiting_for = not_heard_since_restore(&mut tx).await?;
+    tell_of_waiting(&mut tx, &mut work, &outcome.waiting_for).await?;
     if outcome.waiting_for.is_empty() {
         offer_queued(&mut tx, &mut work, mint, &mut outcome).await?;
     }
@@ -86,6 +90,48 @@ async fn not_heard_since_restore(conn: &mut SqliteConnection) -> Result<Vec<Devi
     .iter()
     .map(|row| row.parsed("device"))
     .collect()
+}
+
+pub(crate) async fn awaited_benches(store: &SqliteStore) -> Result<Vec<DeviceId>, StoreError> {
+    let mut tx = store.snapshot().await?;
+    not_heard_since_restore(&mut tx).await
+}
+
+/// One alarm for each restore: raised when offers begin to wait, again when others are waited for, and a
+/// last time when nobody is.
+async fn tell_of_waiting(
+    conn: &mut SqliteConnection,
+    work: &mut Work,
+    waiting_for: &[DeviceId],
+) -> Result<(), StoreError> {
+    let Some(row) = sqlx::query(
+        "SELECT hex(generation) AS subject, detail FROM meta
+         LEFT JOIN alarms ON kind = ? AND subject = hex(generation) WHERE restored = 1",
+    )
+    .bind(AlarmKind::OffersHeld.as_str())
+    .fetch_optional(conn)
+    .await
+    .map_err(from_sqlx)?
+    else {
+        return Ok(());
+    };
+    let told = row.opt_text("detail")?;
+    let detail = match (waiting_for.len(), &told) {
+        (0, None) => return Ok(()),
+        (0, Some(_)) => "offers are made again after the restore".to_owned(),
+        (count, _) => {
+            let names: Vec<&str> = waiting_for.iter().take(NAMED).map(DeviceId::as_str).collect();
+            let more = if count > NAMED { ", …" } else { "" };
+            format!(
+                "no job is offered until {count} benches have synced since the restore or are released: {}{more}",
+                names.join(", ")
+            )
+        }
+    };
+    if told.as_ref() != Some(&detail) {
+        work.raise(AlarmKind::OffersHeld, row.text("subject")?, None, detail);
+    }
+    Ok(())
 }
 
 async fn candidates(conn: &mut SqliteConnection) -> Result<BTreeMap<DeviceId, Candidate>, StoreError> {

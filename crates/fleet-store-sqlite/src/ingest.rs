@@ -13,7 +13,7 @@ mod write;
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_domain::{DeviceId, Slot, StoreGeneration};
-use fleet_store::{Inbound, IngestBatch, IngestCounts, IngestOutcome, ReceiptRow, StoreError, SyncAnswerRow};
+use fleet_store::{IngestBatch, IngestCounts, IngestOutcome, ReceiptRow, StoreError, SyncAnswerRow};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
@@ -28,17 +28,16 @@ pub(crate) async fn ingest(store: &SqliteStore, batch: IngestBatch) -> Result<In
     let mut tx = store.begin().await?;
     // The first statement of the transaction: from here on no lease can change.
     let lost = lost_slots(&mut tx, &batch).await?;
-    let items: Vec<Inbound> = batch
-        .items
-        .into_iter()
-        .filter(|item| !lost.contains(&item.slot))
-        .collect();
+    let (mut items, mut misplaced) = (batch.items, batch.misplaced);
+    items.retain(|item| !lost.contains(&item.slot));
+    misplaced.retain(|message| !lost.contains(&message.slot));
     let mut work = Work::new(batch.received_at);
     let generation = lease::read_generation(&mut tx).await?;
     // A future that was dropped after its commit has not said what it began.
     store.set_generation(generation);
     let mut loaded = load::load(&mut tx, &items, generation, batch.received_at).await?;
     let mut planned = plan::plan(&mut loaded, items, batch.spare_generation, &mut tx, &mut work).await?;
+    plan::bury_misplaced(&mut planned, misplaced, &mut work);
     project::project(&mut tx, &mut loaded, &mut planned, &mut work).await?;
     statement::confirm(&mut tx, &mut loaded, &mut work).await?;
     write::write(&mut tx, &mut loaded, &mut planned, &mut work).await?;
@@ -66,6 +65,7 @@ async fn lost_slots(conn: &mut SqliteConnection, batch: &IngestBatch) -> Result<
         .items
         .iter()
         .map(|item| item.slot)
+        .chain(batch.misplaced.iter().map(|message| message.slot))
         .chain(batch.terms.iter().map(|term| term.slot))
         .filter(|slot| !held.contains(slot))
         .collect())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleet_domain::{
     DeviceId, Job, JobEvent, JobId, JobKind, JobState, OfferId, Verdict, WithdrawTarget, Withdrawal,
 };
-use fleet_store::{ChangeKind, JobRow, NewJob, ProcedureUse, StoreError};
+use fleet_store::{ChangeKind, JobRow, NewJob, ProcedureUse, Retry, StoreError};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
@@ -93,6 +93,15 @@ fn request(row: &SqliteRow) -> Result<NewJob, StoreError> {
         priority: i32::try_from(priority).map_err(|_| unreadable("priority", priority))?,
         requested_by: row.text("requested_by")?,
         traceparent: row.opt_text("traceparent")?,
+        retry: row
+            .opt_uuid("retry_of")?
+            .map(|of| {
+                Ok::<_, StoreError>(Retry {
+                    of: JobId(of),
+                    reason: row.opt_text("retry_reason")?.unwrap_or_default(),
+                })
+            })
+            .transpose()?,
     })
 }
 
@@ -199,9 +208,9 @@ async fn insert_if_missing(conn: &mut SqliteConnection, row: &JobRow) -> Result<
     sqlx::query(
         "INSERT OR IGNORE INTO jobs (id, request_id, requested_by, kind, vin, ecu, procedure_id,
              procedure_version, procedure_sha256, artifacts, parameters, wanted_device, start_within_s,
-             deadline, priority, traceparent, created_at, reported, state, attempt, fence, steps_done,
-             software, fenced_events)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'queued', 0, 0, 0, '{}', 0)",
+             deadline, priority, traceparent, created_at, retry_of, retry_reason, reported, state, attempt,
+             fence, steps_done, software, fenced_events)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'queued', 0, 0, 0, '{}', 0)",
     )
     .bind(request.id.0)
     .bind(&request.request_id)
@@ -220,6 +229,8 @@ async fn insert_if_missing(conn: &mut SqliteConnection, row: &JobRow) -> Result<
     .bind(i64::from(request.priority))
     .bind(&request.traceparent)
     .bind(time(row.created_at))
+    .bind(request.retry.as_ref().map(|retry| retry.of.0))
+    .bind(request.retry.as_ref().map(|retry| retry.reason.as_str()))
     .execute(conn)
     .await
     .map_err(from_sqlx)?;

@@ -269,10 +269,15 @@ impl Store for SqliteStore {
     async fn release_bench(
         &self,
         device: &DeviceId,
+        reason: &str,
         principal: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        orders::release_bench(self, device, principal, now).await
+        orders::release_bench(self, device, reason, principal, now).await
+    }
+
+    async fn awaited_benches(&self) -> Result<Vec<DeviceId>, StoreError> {
+        dispatch::awaited_benches(self).await
     }
 
     async fn desired_list(&self, device: &DeviceId) -> Result<DesiredList, StoreError> {

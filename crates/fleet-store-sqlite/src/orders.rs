@@ -1,12 +1,12 @@
 //! What people and requesters ask for: a job, its recall, a take-over.
 
 use fleet_domain::{DeviceId, JobEvent, JobId, JobState};
-use fleet_store::{ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, StoreError};
+use fleet_store::{ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, Retry, StoreError};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
-use crate::column::{int, json, time};
+use crate::column::{Columns, int, json, time};
 use crate::error::from_sqlx;
 use crate::jobs::{self, StoredJob};
 use crate::work::Work;
@@ -68,11 +68,16 @@ async fn known(conn: &mut SqliteConnection, request: &NewJob) -> Result<Option<S
         .transpose()
 }
 
-/// A repeated request has a trace of its own, and perhaps another fresh id.
+/// A repeated request has a trace of its own, and perhaps another fresh id or another reason.
 fn same_work(known: &NewJob, asked: &NewJob) -> bool {
     let plain = |request: &NewJob| NewJob {
         id: known.id,
         traceparent: None,
+        // The reason of the first one stands.
+        retry: request.retry.as_ref().map(|retry| Retry {
+            of: retry.of,
+            reason: String::new(),
+        }),
         ..request.clone()
     };
     plain(known) == plain(asked)
@@ -87,7 +92,7 @@ async fn adopt(
     sqlx::query(
         "UPDATE jobs SET request_id = ?, requested_by = ?, kind = ?, ecu = ?, procedure_id = ?,
              procedure_version = ?, procedure_sha256 = ?, artifacts = ?, parameters = ?, wanted_device = ?,
-             start_within_s = ?, deadline = ?, priority = ?, traceparent = ?
+             start_within_s = ?, deadline = ?, priority = ?, traceparent = ?, retry_of = ?, retry_reason = ?
          WHERE id = ?",
     )
     .bind(&request.request_id)
@@ -104,6 +109,8 @@ async fn adopt(
     .bind(request.deadline.map(time))
     .bind(i64::from(request.priority))
     .bind(&request.traceparent)
+    .bind(request.retry.as_ref().map(|retry| retry.of.0))
+    .bind(request.retry.as_ref().map(|retry| retry.reason.as_str()))
     .bind(stored.row.job.id.0)
     .execute(&mut *conn)
     .await
@@ -209,26 +216,38 @@ async fn finish(
 pub(crate) async fn release_bench(
     store: &SqliteStore,
     device: &DeviceId,
+    reason: &str,
     principal: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let mut work = Work::new(now);
-    let done = sqlx::query(
-        "UPDATE devices SET released_generation = (SELECT generation FROM meta) WHERE device = ?",
+    let row = sqlx::query(
+        "SELECT released_generation IS generation AS released,
+             restored = 1 AND settled_generation IS NOT generation AS awaited
+         FROM devices, meta WHERE device = ?",
     )
     .bind(device.as_str())
-    .execute(&mut *tx)
+    .fetch_optional(&mut *tx)
     .await
-    .map_err(from_sqlx)?;
-    if done.rows_affected() == 0 {
-        return Err(StoreError::NotFound(NotFoundKind::Bench(device.to_string())));
+    .map_err(from_sqlx)?
+    .ok_or_else(|| StoreError::NotFound(NotFoundKind::Bench(device.to_string())))?;
+    if row.flag("released")? {
+        return Ok(());
     }
+    if !row.flag("awaited")? {
+        return Err(StoreError::Conflict(ConflictKind::NotAwaited(device.to_string())));
+    }
+    sqlx::query("UPDATE devices SET released_generation = (SELECT generation FROM meta) WHERE device = ?")
+        .bind(device.as_str())
+        .execute(&mut *tx)
+        .await
+        .map_err(from_sqlx)?;
     work.raise(
         fleet_store::AlarmKind::DeclaredRestore,
         format!("released {device}"),
         Some(device),
-        format!("{principal} lets offers be made without waiting for bench {device}"),
+        format!("{principal} lets offers be made without waiting for bench {device}: {reason}"),
     );
     work.changed(ChangeKind::Bench, device);
     work.finish(&mut tx).await?;

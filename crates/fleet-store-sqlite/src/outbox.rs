@@ -116,7 +116,7 @@ pub(crate) async fn dead_letters(
         .map(|row| {
             Ok(DeadLetterRow {
                 id: row.u64("id")?,
-                device: row.parsed("device")?,
+                device: row.text("device")?,
                 channel: row.text("channel")?,
                 spool: row.opt_uuid("spool")?.map(SpoolId),
                 seq: row.opt_u64("seq")?,

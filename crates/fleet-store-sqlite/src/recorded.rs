@@ -63,6 +63,12 @@ pub(crate) async fn jobs(
     if let Some(vin) = &filter.vin {
         query.push(" AND vin = ").push_bind(Vin::as_str(vin).to_owned());
     }
+    if let Some(part) = &filter.vin_part {
+        query
+            .push(" AND instr(vin, ")
+            .push_bind(part.as_str())
+            .push(") > 0");
+    }
     if let Some(device) = &filter.device {
         query
             .push(" AND (device = ")

@@ -14,6 +14,8 @@ pub enum ConflictKind {
     },
     /// The job id is taken.
     JobId(JobId),
+    /// No offer waits for that bench.
+    NotAwaited(String),
     /// That version of a procedure has other bytes.
     Procedure {
         /// Its id.
@@ -40,6 +42,7 @@ impl std::fmt::Display for ConflictKind {
                 )
             }
             Self::JobId(job) => write!(f, "job {job} exists with other content"),
+            Self::NotAwaited(device) => write!(f, "no offer waits for bench {device}"),
             Self::Procedure { id, version } => {
                 write!(
                     f,

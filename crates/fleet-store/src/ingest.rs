@@ -23,10 +23,30 @@ pub struct IngestBatch {
     pub terms: Vec<SlotTerm>,
     /// The messages.
     pub items: Vec<Inbound>,
+    /// Messages on topics that belong to no bench.
+    pub misplaced: Vec<Misplaced>,
     /// When they were received, by the server's clock.
     pub received_at: Timestamp,
     /// Taken when a message proves that the database was restored and nobody said so (rule 18).
     pub spare_generation: StoreGeneration,
+}
+
+/// A message on a topic that belongs to no bench: its device level is no id, or another slot than the
+/// device's. Who sent it is not known, so no bench is made or told of it; it ends in the dead letters.
+#[derive(Debug, Clone)]
+pub struct Misplaced {
+    /// The slot whose session brought it.
+    pub slot: Slot,
+    /// The device level of its topic as it came.
+    pub device: String,
+    /// The topic's last level.
+    pub channel: String,
+    /// The user properties as they came.
+    pub user_properties: Vec<(String, String)>,
+    /// The payload.
+    pub bytes: Bytes,
+    /// Names the topic and what is wrong with it.
+    pub reason: String,
 }
 
 /// One message.
@@ -73,6 +93,8 @@ pub enum InboundMessage {
     Sync(SyncFacts),
     /// A presence or a will.
     Presence(PresenceFacts),
+    /// What the server knows by itself of a bench's presence: the bench was not heard.
+    Assumed(PresenceFacts),
 }
 
 /// An event that could be read.
@@ -216,11 +238,15 @@ pub enum AlarmKind {
     FencedReport,
     /// A bench reports a job that the server doesn't know.
     ReportedJob,
+    /// A message on a topic that belongs to no bench.
+    Misplaced,
+    /// No offer is made: benches have not synced since a restore.
+    OffersHeld,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Conflict,
         Self::BenchRestored,
         Self::UndeclaredRestore,
@@ -232,6 +258,8 @@ impl AlarmKind {
         Self::Unprojected,
         Self::FencedReport,
         Self::ReportedJob,
+        Self::Misplaced,
+        Self::OffersHeld,
     ];
 
     /// Its stable word.
@@ -248,6 +276,8 @@ impl AlarmKind {
             Self::Unprojected => "unprojected",
             Self::FencedReport => "fenced_report",
             Self::ReportedJob => "reported_job",
+            Self::Misplaced => "misplaced",
+            Self::OffersHeld => "offers_held",
         }
     }
 

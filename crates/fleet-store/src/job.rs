@@ -64,6 +64,17 @@ pub struct NewJob {
     pub requested_by: String,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
+    /// The job whose work it repeats, if a person asked for that.
+    pub retry: Option<Retry>,
+}
+
+/// Whose work a job repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// The job that had ended.
+    pub of: JobId,
+    /// Why, for people.
+    pub reason: String,
 }
 
 /// A job as recorded.
@@ -135,6 +146,8 @@ pub struct JobFilter {
     pub states: Vec<JobState>,
     /// Of this vehicle.
     pub vin: Option<Vin>,
+    /// Of vehicles whose VIN contains this text, as it stands. Every row is looked at.
+    pub vin_part: Option<String>,
     /// Offered to or meant for this bench.
     pub device: Option<DeviceId>,
 }

@@ -20,11 +20,11 @@ use uuid::Uuid;
 pub use error::{ConflictKind, NotFoundKind, StoreError};
 pub use ingest::{
     AlarmKind, AlarmRow, Inbound, InboundEvent, InboundMessage, IngestBatch, IngestCounts, IngestOutcome,
-    ReceiptRow, RejectedEvent, SlotTerm, SyncAnswerRow,
+    Misplaced, ReceiptRow, RejectedEvent, SlotTerm, SyncAnswerRow,
 };
 pub use job::{
     ArtifactUse, AttemptRow, Created, DesiredEntry, DesiredList, DispatchOutcome, JobChange, JobFilter,
-    JobRow, JobSummary, NewJob, ProcedureUse, StepRow,
+    JobRow, JobSummary, NewJob, ProcedureUse, Retry, StepRow,
 };
 pub use query::{
     ArtifactRow, BenchFilter, BenchRow, BenchState, ChangeKind, ChangeRow, Changes, DeadLetterRow, EventRow,
@@ -111,13 +111,21 @@ pub trait Store: Send + Sync + 'static {
         mint: &mut (dyn FnMut() -> Uuid + Send),
     ) -> Result<DispatchOutcome, StoreError>;
 
-    /// After a restore: lets offers be made without waiting for this bench (delivery rule 28).
+    /// After a restore: lets offers be made without waiting for this bench (delivery rule 28). A bench that
+    /// was released in this generation stays so.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown bench, [`StoreError::Conflict`] when nothing waits for it.
     async fn release_bench(
         &self,
         device: &DeviceId,
+        reason: &str,
         principal: &str,
         now: Timestamp,
     ) -> Result<(), StoreError>;
+
+    /// The benches that offers wait for since a restore (delivery rule 28), by name.
+    async fn awaited_benches(&self) -> Result<Vec<DeviceId>, StoreError>;
 
     /// The bench's complete list of open jobs. An unknown bench has an empty list of version 0.
     async fn desired_list(&self, device: &DeviceId) -> Result<DesiredList, StoreError>;

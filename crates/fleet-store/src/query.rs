@@ -171,8 +171,8 @@ pub struct StoreCounts {
 pub struct DeadLetterRow {
     /// Its number.
     pub id: u64,
-    /// The device of its topic.
-    pub device: DeviceId,
+    /// The device level of its topic as it came; not necessarily a name.
+    pub device: String,
     /// Its topic's last level.
     pub channel: String,
     /// Where it stood, if it could be said.

@@ -8,7 +8,7 @@ use fleet_domain::{
     SpoolLedger, StoreGeneration,
 };
 use fleet_store::{Inbound, InboundMessage, StoreError};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -22,6 +22,10 @@ use crate::outbox;
 const REJECTIONS_READ: i64 = 200;
 /// Runs of an agent that are remembered, to know an old sync that the broker delivers again.
 pub(super) const RUNS_KEPT: usize = 16;
+
+/// How often the page is told that a bench was heard, where nothing else changed: with each sync, which
+/// comes after 48 s at the earliest, whatever else the bench sends.
+const TOLD_EVERY: SignedDuration = SignedDuration::from_secs(45);
 
 /// A bench as the batch changes it.
 #[derive(Debug)]
@@ -41,6 +45,8 @@ pub(super) struct DeviceState {
     pub(super) dirty: bool,
     /// Something that the page shows changed.
     pub(super) shown: bool,
+    /// The page was long told nothing of the bench, and it was heard.
+    pub(super) tell: bool,
 }
 
 /// What the last start of the agent said.
@@ -76,7 +82,12 @@ pub(super) async fn load(
     now: Timestamp,
 ) -> Result<Loaded, StoreError> {
     let benches: BTreeSet<&DeviceId> = items.iter().map(|item| &item.device).collect();
-    let (mut devices, mut named) = read_devices(conn, &benches, now).await?;
+    let heard: BTreeSet<&DeviceId> = items
+        .iter()
+        .filter(|item| is_heard(&item.message))
+        .map(|item| &item.device)
+        .collect();
+    let (mut devices, mut named) = read_devices(conn, &benches, &heard, now).await?;
     for item in items {
         name_spools(item, &mut named);
         // Its receipt speaks of the spool that was heard of last.
@@ -101,9 +112,19 @@ pub(super) async fn load(
     })
 }
 
+/// Whether the message is the bench's own. A will is the broker's, and comes when the bench is gone.
+fn is_heard(message: &InboundMessage) -> bool {
+    match message {
+        InboundMessage::Assumed(_) => false,
+        InboundMessage::Presence(facts) => !facts.will,
+        _ => true,
+    }
+}
+
 async fn read_devices(
     conn: &mut SqliteConnection,
     benches: &BTreeSet<&DeviceId>,
+    heard: &BTreeSet<&DeviceId>,
     now: Timestamp,
 ) -> Result<(BTreeMap<DeviceId, DeviceState>, Named), StoreError> {
     let list: Vec<(&str, u8)> = benches
@@ -113,10 +134,12 @@ async fn read_devices(
     sqlx::query(
         "INSERT INTO devices (device, slot, first_seen, last_seen)
          SELECT value ->> 0, value ->> 1, ?2, ?2 FROM json_each(?1) WHERE true
-         ON CONFLICT (device) DO UPDATE SET last_seen = ?2",
+         ON CONFLICT (device) DO UPDATE SET last_seen = ?2
+         WHERE device IN (SELECT value FROM json_each(?3))",
     )
     .bind(json(&list))
     .bind(time(now))
+    .bind(json(heard))
     .execute(&mut *conn)
     .await
     .map_err(from_sqlx)?;
@@ -129,14 +152,16 @@ async fn read_devices(
     let mut named = Named::new();
     for row in &rows {
         let device: DeviceId = row.parsed("device")?;
-        let state = device_state(row)?;
+        let state = device_state(row, now, heard.contains(&device))?;
         named.extend(state.mark.last.iter().map(|(spool, _)| (device.clone(), *spool)));
         devices.insert(device, state);
     }
     Ok((devices, named))
 }
 
-fn device_state(row: &SqliteRow) -> Result<DeviceState, StoreError> {
+fn device_state(row: &SqliteRow, now: Timestamp, heard: bool) -> Result<DeviceState, StoreError> {
+    let told_at = row.time("told_at")?;
+    let silent = told_at > now || now.duration_since(told_at) >= TOLD_EVERY;
     let last: Vec<(Uuid, Seq)> = row.json("sync_last")?;
     let open: Vec<Uuid> = row.json("sync_jobs")?;
     let runs: Vec<(Uuid, u64)> = row.json("sync_runs")?;
@@ -182,6 +207,7 @@ fn device_state(row: &SqliteRow) -> Result<DeviceState, StoreError> {
         },
         dirty: false,
         shown: false,
+        tell: heard && silent,
     })
 }
 
@@ -207,7 +233,8 @@ fn name_spools(item: &Inbound, named: &mut Named) {
         }
         InboundMessage::Unattributed { .. }
         | InboundMessage::Undecodable { .. }
-        | InboundMessage::Presence(_) => {}
+        | InboundMessage::Presence(_)
+        | InboundMessage::Assumed(_) => {}
     }
 }
 

@@ -8,7 +8,7 @@ use fleet_domain::{
     RejectCode, Seq, SpoolId, SyncFacts,
 };
 use fleet_store::{
-    AlarmKind, Inbound, InboundEvent, InboundMessage, RejectedEvent, StoreError, SyncAnswerRow,
+    AlarmKind, Inbound, InboundEvent, InboundMessage, Misplaced, RejectedEvent, StoreError, SyncAnswerRow,
 };
 use sqlx::SqliteConnection;
 
@@ -41,7 +41,8 @@ pub(super) struct Aside {
 /// A message for the dead letters.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
-    pub(super) device: DeviceId,
+    /// The device level of its topic.
+    pub(super) device: String,
     pub(super) channel: String,
     pub(super) place: Option<Place>,
     pub(super) code: &'static str,
@@ -86,7 +87,7 @@ pub(super) async fn plan(
     for Inbound { device, message, .. } in items {
         match message {
             InboundMessage::Event(event) => take_event(loaded, &mut planned, work, device, event),
-            InboundMessage::Rejected(event) => take_rejected(loaded, &mut planned, work, device, event),
+            InboundMessage::Rejected(event) => take_rejected(loaded, &mut planned, work, &device, event),
             InboundMessage::Unattributed {
                 bytes,
                 user_properties,
@@ -106,7 +107,7 @@ pub(super) async fn plan(
                     reason,
                     user_properties,
                     bytes,
-                    device,
+                    device: device.to_string(),
                 };
                 bury(&mut planned, letter);
             }
@@ -117,7 +118,7 @@ pub(super) async fn plan(
             } => bury(
                 &mut planned,
                 DeadLetter {
-                    device,
+                    device: device.to_string(),
                     channel,
                     place: None,
                     code: "undecodable",
@@ -126,7 +127,7 @@ pub(super) async fn plan(
                     bytes,
                 },
             ),
-            InboundMessage::Presence(facts) => {
+            InboundMessage::Presence(facts) | InboundMessage::Assumed(facts) => {
                 planned.counts.presences += 1;
                 if let Some(state) = loaded.devices.get_mut(&device) {
                     fold_presence(state, facts, work);
@@ -142,6 +143,31 @@ pub(super) async fn plan(
         }
     }
     Ok(planned)
+}
+
+/// Kept for a person: nobody is told, for the sender is not known.
+pub(super) fn bury_misplaced(planned: &mut Planned, misplaced: Vec<Misplaced>, work: &mut Work) {
+    for message in misplaced {
+        // One alarm for each slot: its detail names the last topic, the dead letters hold all of them.
+        work.raise(
+            AlarmKind::Misplaced,
+            format!("slot {}", message.slot),
+            None,
+            message.reason.clone(),
+        );
+        bury(
+            planned,
+            DeadLetter {
+                device: message.device,
+                channel: message.channel,
+                place: None,
+                code: "misplaced",
+                reason: message.reason,
+                user_properties: message.user_properties,
+                bytes: message.bytes,
+            },
+        );
+    }
 }
 
 fn bury(planned: &mut Planned, letter: DeadLetter) {
@@ -245,7 +271,7 @@ fn take_rejected(
     loaded: &mut Loaded,
     planned: &mut Planned,
     work: &mut Work,
-    device: DeviceId,
+    device: &DeviceId,
     event: RejectedEvent,
 ) {
     let arrival = Arrival {
@@ -253,7 +279,7 @@ fn take_rejected(
         digest: event.digest,
         rejected: Some(event.code),
     };
-    let code = match decide(loaded, planned, work, &device, &arrival) {
+    let code = match decide(loaded, planned, work, device, &arrival) {
         Decision::Rejected(code) => code,
         Decision::Conflict => RejectCode::Conflict,
         _ => return,
@@ -262,7 +288,7 @@ fn take_rejected(
         work.raise(
             AlarmKind::Rejected,
             format!("{device} {code}"),
-            Some(&device),
+            Some(device),
             format!(
                 "event {} of spool {} of {device} is rejected as {code}: {}",
                 event.place.seq, event.place.spool, event.reason
@@ -270,7 +296,7 @@ fn take_rejected(
         );
     }
     planned.dead.push(DeadLetter {
-        device,
+        device: device.to_string(),
         channel: "events".to_owned(),
         place: Some(event.place),
         code: code.as_str(),
@@ -332,16 +358,21 @@ fn take_sync(
     let fresh = is_fresh(state, facts);
     let decision = state.ledger.sync(facts, current, fresh);
     if fresh {
-        state.mark = SyncMark::of(facts);
-        state.refusing_jobs.clone_from(&facts.refusing_jobs);
-        state.held_events = facts
+        let held_events = facts
             .held
             .iter()
             .map(|held| held.next_seq.saturating_sub(held.first_kept))
             .fold(0, u64::saturating_add)
             .min(i64::MAX.unsigned_abs());
+        // An idle bench syncs each minute: that it was heard is told by `write`, now and then.
+        state.shown |= state.held_events != held_events
+            || state.refusing_jobs != facts.refusing_jobs
+            || state.mark.desired_version != facts.desired_version
+            || !decision.forgotten.is_empty();
+        state.mark = SyncMark::of(facts);
+        state.refusing_jobs.clone_from(&facts.refusing_jobs);
+        state.held_events = held_events;
         state.dirty = true;
-        state.shown = true;
         let online = PresenceFacts {
             run_id: facts.run_id,
             connect_counter: facts.connect_counter,

@@ -268,6 +268,7 @@ fn reported(new: &NewEvent, of: AttemptRef, work: &mut Work) -> Result<StoredJob
             priority: 0,
             requested_by: format!("bench:{}", new.device),
             traceparent: new.event.traceparent.clone(),
+            retry: None,
         },
         work.now,
     );

@@ -30,11 +30,21 @@ pub(super) async fn write(
         write_dead_letter(conn, letter, work).await?;
     }
     write_ledger(conn, loaded).await?;
+    let mut told = Vec::new();
     for (device, state) in &loaded.devices {
         write_device(conn, device, state).await?;
-        if state.shown {
+        if state.shown || state.tell {
             work.changed(ChangeKind::Bench, device);
+            told.push(device.as_str());
         }
+    }
+    if !told.is_empty() {
+        sqlx::query("UPDATE devices SET told_at = ? WHERE device IN (SELECT value FROM json_each(?))")
+            .bind(time(work.now))
+            .bind(json(&told))
+            .execute(conn)
+            .await
+            .map_err(from_sqlx)?;
     }
     Ok(())
 }
@@ -163,7 +173,7 @@ async fn write_dead_letter(
         "INSERT INTO dead_letters (device, channel, spool, seq, code, reason, user_properties, bytes, received_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
     )
-    .bind(letter.device.as_str())
+    .bind(&letter.device)
     .bind(&letter.channel)
     .bind(letter.place.map(|place| place.spool.0))
     .bind(letter.place.map(|place| int("seq", place.seq)).transpose()?)

@@ -36,6 +36,7 @@ async fn a_batch_that_is_dropped_half_way_leaves_all_or_nothing() {
         let batch = IngestBatch {
             terms: fixture.terms.clone(),
             items,
+            misplaced: Vec::new(),
             received_at: fixture.now,
             spare_generation: fixture.generation(),
         };

@@ -271,6 +271,7 @@ impl Fixture {
             .ingest(IngestBatch {
                 terms: self.terms.clone(),
                 items,
+                misplaced: Vec::new(),
                 received_at: self.now,
                 spare_generation,
             })
@@ -309,6 +310,7 @@ impl Fixture {
             priority: 0,
             requested_by: "operator".to_owned(),
             traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+            retry: None,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fleet_domain::{BenchReport, EntryState, JobId, JobState, Verdict};
 
 use super::fixture::{Bench, Fixture, OTHER_VIN, VIN, accepted, attempt, finished};
-use crate::{AlarmKind, EventStanding, JobRow, MAX_OPEN_JOBS, Page, StoreError};
+use crate::{AlarmKind, EventStanding, JobRow, MAX_OPEN_JOBS, NewJob, Page, Retry, StoreError};
 
 /// The bench takes the job and begins it.
 async fn run(fixture: &mut Fixture, bench: &mut Bench, job: &JobRow) {
@@ -114,6 +114,46 @@ pub async fn a_repeated_request_is_the_same_job(mut fixture: Fixture) {
         .await
         .unwrap();
     assert_eq!(jobs.items.len(), 2);
+}
+
+/// The work of a job that has ended, asked for by a person: the same retry again is the same new job.
+pub async fn a_retry_is_a_job_of_its_own_and_the_same_again(mut fixture: Fixture) {
+    let first = fixture.request(VIN, "ESP");
+    let old = first.id;
+    fixture
+        .store
+        .create_job(first.clone(), fixture.now)
+        .await
+        .unwrap();
+    let retry = |id, reason: &str| NewJob {
+        id,
+        request_id: Some(format!("retry:{old}")),
+        retry: Some(Retry {
+            of: old,
+            reason: reason.to_owned(),
+        }),
+        ..first.clone()
+    };
+    let id = JobId(fixture.uuid());
+    let created = fixture
+        .store
+        .create_job(retry(id, "plug was loose"), fixture.now)
+        .await;
+    assert!(created.unwrap().new);
+    let again = fixture
+        .store
+        .create_job(retry(id, "pressed twice"), fixture.now)
+        .await
+        .unwrap();
+    assert!(!again.new);
+    let recorded = fixture.job(id).await.request.retry.unwrap();
+    assert_eq!((recorded.of, recorded.reason.as_str()), (old, "plug was loose"));
+    assert_eq!(fixture.job(old).await.request.retry, None);
+    // The same request id for a retry of another job is another request.
+    let mut other = retry(id, "plug was loose");
+    other.retry = None;
+    let error = fixture.store.create_job(other, fixture.now).await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict(_)), "{error}");
 }
 
 /// One VIN, one bench; each offer has a higher fence.

@@ -232,6 +232,68 @@ pub async fn an_unattributed_message_is_a_dead_letter(mut fixture: Fixture) {
     assert_eq!(outcome.alarms[0].count, 2);
 }
 
+/// A topic that belongs to no bench: kept with its bytes, alarmed by name, and nobody is made of it.
+pub async fn a_misplaced_message_is_a_dead_letter_and_no_bench(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let bench = fixture.online("bench-1", VIN, &[]).await;
+    let slot = Slot::of(&bench.device);
+    let lost = Slot::all().find(|other| *other != slot).unwrap();
+    let message = |slot, device: &str| crate::Misplaced {
+        slot,
+        device: device.to_owned(),
+        channel: "events".to_owned(),
+        user_properties: vec![("seq".to_owned(), "2".to_owned())],
+        bytes: b"\xff what came".as_slice().into(),
+        reason: format!("topic \"vds/v1/plant-1/{slot}/{device}/events\" is nobody's"),
+    };
+    let batch = crate::IngestBatch {
+        terms: fixture
+            .terms
+            .iter()
+            .copied()
+            .filter(|term| term.slot != lost)
+            .collect(),
+        items: Vec::new(),
+        misplaced: vec![
+            message(slot, "no name!"),
+            message(slot, "bench-9"),
+            message(lost, "of the next owner"),
+        ],
+        received_at: fixture.now,
+        spare_generation: fixture.generation(),
+    };
+    let outcome = fixture.store.ingest(batch).await.unwrap();
+    assert_eq!(outcome.counts.dead, 2, "what came under a lost term is left out");
+    assert!(outcome.lost_slots.contains(&lost));
+    assert!(outcome.receipts.is_empty() && outcome.lists.is_empty() && outcome.answers.is_empty());
+    assert_eq!(outcome.alarms.len(), 1);
+    assert_eq!(
+        (outcome.alarms[0].kind, outcome.alarms[0].count),
+        (AlarmKind::Misplaced, 2)
+    );
+    assert!(
+        outcome.alarms[0].detail.contains("/bench-9/"),
+        "{:?}",
+        outcome.alarms
+    );
+    let letters = fixture
+        .store
+        .dead_letters(&crate::Page::default())
+        .await
+        .unwrap()
+        .items;
+    let devices: Vec<&str> = letters.iter().map(|letter| letter.device.as_str()).collect();
+    assert_eq!(devices, ["bench-9", "no name!"]);
+    assert_eq!(&letters[1].bytes[..], b"\xff what came");
+    assert!(letters[1].user_properties_json.contains("seq"));
+    let benches = fixture
+        .store
+        .benches(&crate::BenchFilter::default(), &crate::Page::default())
+        .await
+        .unwrap();
+    assert_eq!(benches.items.len(), 1);
+}
+
 /// A hole stands for its range, and for what is still missing of it.
 pub async fn a_hole_settles_its_range(mut fixture: Fixture) {
     fixture.lease_all().await;
@@ -428,6 +490,7 @@ pub async fn concurrent_writers_lose_nothing(mut fixture: Fixture) {
                         .ingest(IngestBatch {
                             terms: terms.clone(),
                             items,
+                            misplaced: Vec::new(),
                             received_at: now,
                             spare_generation,
                         })

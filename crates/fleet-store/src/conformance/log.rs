@@ -96,7 +96,7 @@ pub async fn pages_hold_every_row_once(mut fixture: Fixture) {
     let filter = JobFilter {
         states: vec![JobState::Queued, JobState::Running],
         vin: Some(OTHER_VIN.parse().unwrap()),
-        device: None,
+        ..JobFilter::default()
     };
     assert_eq!(
         fixture
@@ -108,6 +108,20 @@ pub async fn pages_hold_every_row_once(mut fixture: Fixture) {
             .len(),
         1
     );
+    for (part, expected) in [
+        ("A000002", 1),
+        ("1110101", 7),
+        ("a000002", 0),
+        ("%", 0),
+        ("___", 0),
+    ] {
+        let filter = JobFilter {
+            vin_part: Some(part.to_owned()),
+            ..JobFilter::default()
+        };
+        let found = fixture.store.jobs(&filter, &Page::default()).await.unwrap();
+        assert_eq!(found.items.len(), expected, "{part}");
+    }
     let text = |text: &str, state| BenchFilter {
         state,
         text: Some(text.to_owned()),

@@ -4,7 +4,7 @@ use fleet_domain::{BenchReport, JobState};
 use jiff::SignedDuration;
 
 use super::fixture::{Bench, Fixture, VIN, accepted};
-use crate::JobRow;
+use crate::{AlarmKind, ConflictKind, JobRow, Page, StoreError};
 
 /// A sync of the bench that states a version of its list.
 async fn state(
@@ -188,22 +188,112 @@ pub async fn no_offer_before_every_bench_is_heard_after_a_restore(mut fixture: F
         fixture.dispatch().await.waiting_for,
         std::slice::from_ref(&second.device)
     );
-    fixture
-        .store
-        .release_bench(&second.device, "supervisor", fixture.now)
-        .await
-        .unwrap();
+    assert_eq!(
+        fixture.store.awaited_benches().await.unwrap(),
+        std::slice::from_ref(&second.device)
+    );
+    let held = held_offers(&fixture).await;
+    assert_eq!(held.len(), 1, "one alarm for a restore");
+    assert!(
+        held[0].contains("bench-2") && !held[0].contains("bench-1"),
+        "{held:?}"
+    );
+    let release = |device| {
+        fixture
+            .store
+            .release_bench(device, "scrapped", "supervisor", fixture.now)
+    };
+    assert!(
+        matches!(
+            release(&first.device).await,
+            Err(StoreError::Conflict(ConflictKind::NotAwaited(_)))
+        ),
+        "it was heard"
+    );
+    release(&second.device).await.unwrap();
+    release(&second.device).await.unwrap();
+    assert!(fixture.store.awaited_benches().await.unwrap().is_empty());
     let outcome = fixture.dispatch().await;
     assert!(outcome.waiting_for.is_empty());
     assert_eq!(outcome.offered, [(id, first.device)]);
+    let held = held_offers(&fixture).await;
+    assert!(held[0].contains("again"), "{held:?}");
     let unknown = "never-heard-of".parse().unwrap();
+    let refused = fixture
+        .store
+        .release_bench(&unknown, "scrapped", "supervisor", fixture.now)
+        .await;
+    assert!(matches!(refused, Err(StoreError::NotFound(_))), "{refused:?}");
+    let alarms = fixture.store.alarms(&Page::default()).await.unwrap().items;
+    let released = alarms
+        .iter()
+        .find(|alarm| alarm.kind == AlarmKind::DeclaredRestore && alarm.device.is_some())
+        .unwrap();
     assert!(
-        fixture
-            .store
-            .release_bench(&unknown, "supervisor", fixture.now)
-            .await
-            .is_err()
+        released.detail.contains("supervisor") && released.detail.contains("scrapped"),
+        "{released:?}"
     );
+    assert_eq!(released.count, 1, "a repeated release is the same one");
+}
+
+async fn held_offers(fixture: &Fixture) -> Vec<String> {
+    let alarms = fixture.store.alarms(&Page::default()).await.unwrap().items;
+    alarms
+        .into_iter()
+        .filter(|alarm| alarm.kind == AlarmKind::OffersHeld)
+        .map(|alarm| alarm.detail)
+        .collect()
+}
+
+/// Every message of a bench moves its `last_seen`; the page is told once a minute where nothing else changed.
+pub async fn a_bench_that_is_heard_is_told_once_a_minute(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let seen = |fixture: &Fixture| {
+        let (store, device) = (fixture.store.clone(), "bench-1".parse().unwrap());
+        async move { store.bench(&device).await.unwrap().unwrap().last_seen }
+    };
+    let told = |fixture: &Fixture, since: u64| {
+        let store = fixture.store.clone();
+        async move { store.changes(since, 1000).await.unwrap().rows.len() }
+    };
+    let mut head = fixture.store.changes(0, 1000).await.unwrap().head;
+    // A sync each ten seconds for a minute, as after a bad connection.
+    for second in (10..=60).step_by(10) {
+        fixture.pass(10);
+        let version = 0;
+        state(&mut fixture, &bench, version, |_| {}).await;
+        assert_eq!(seen(&fixture).await, fixture.now, "after {second} s");
+    }
+    assert_eq!(told(&fixture, head).await, 1, "seven syncs, one change");
+    head = fixture.store.changes(0, 1000).await.unwrap().head;
+    // The shortest interval of an idle bench: each sync is told.
+    for _ in 0..3 {
+        fixture.pass(48);
+        state(&mut fixture, &bench, 0, |_| {}).await;
+    }
+    assert_eq!(told(&fixture, head).await, 3);
+    fixture.pass(1);
+    let event = fixture.started(&mut bench, VIN, &[]);
+    fixture.ingest(vec![event]).await;
+    assert_eq!(seen(&fixture).await, fixture.now);
+    fixture.pass(1);
+    fixture
+        .ingest(vec![Fixture::presence(&bench, 1, true, false)])
+        .await;
+    let last = fixture.now;
+    assert_eq!(seen(&fixture).await, last);
+    // Neither the broker nor the server speaks for it.
+    fixture.pass(100);
+    let mut assumed = Fixture::presence(&bench, 1, false, false);
+    if let crate::InboundMessage::Presence(facts) = assumed.message {
+        assumed.message = crate::InboundMessage::Assumed(facts);
+    }
+    let will = Fixture::presence(&bench, 1, false, true);
+    fixture.ingest(vec![will, assumed]).await;
+    assert_eq!(seen(&fixture).await, last);
+    let row = fixture.store.bench(&bench.device).await.unwrap().unwrap();
+    assert!(!row.online);
 }
 
 /// Rule 29.
