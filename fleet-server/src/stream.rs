@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use fleet_domain::{JobId, StoreGeneration};
+use fleet_domain::{DeviceId, JobId, StoreGeneration};
 use fleet_store::{ChangeKind, Changes, Store, StoreError};
 use fleet_wire::Topic;
+use jiff::Timestamp;
 use serde::Serialize;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio::time::Instant;
@@ -74,6 +75,8 @@ pub(crate) struct Feed {
     events: broadcast::Sender<StreamEvent>,
     position: watch::Sender<Cursor>,
     live: Arc<RwLock<HashMap<uuid::Uuid, Live>>>,
+    /// When benches were last heard by live messages, which are not stored.
+    seen: Arc<RwLock<HashMap<DeviceId, Timestamp>>>,
     /// Ends every reader.
     pub(crate) closed: CancellationToken,
 }
@@ -85,6 +88,7 @@ impl Feed {
             events: broadcast::Sender::new(QUEUE),
             position: watch::Sender::new(Cursor { epoch, seq: 0 }),
             live: Arc::default(),
+            seen: Arc::default(),
             closed: CancellationToken::new(),
         }
     }
@@ -107,6 +111,18 @@ impl Feed {
     /// Where a job stands, if its bench said so lately.
     pub(crate) fn live(&self, job: JobId) -> Option<Live> {
         self.live.read().ok()?.get(&job.0).cloned()
+    }
+
+    /// When a bench was last heard by a live message.
+    pub(crate) fn seen(&self, device: &DeviceId) -> Option<Timestamp> {
+        self.seen.read().ok()?.get(device).copied()
+    }
+
+    fn keep_seen(&self, device: &DeviceId, now: Timestamp) {
+        let Ok(mut all) = self.seen.write() else { return };
+        if all.len() < MAX_LIVE || all.contains_key(device) {
+            all.insert(device.clone(), now);
+        }
     }
 
     fn keep_live(&self, live: &Live) {
@@ -142,7 +158,12 @@ pub(crate) async fn state_of(
         ChangeKind::Bench => {
             let Ok(device) = id.parse() else { return Ok(None) };
             let bench = store.bench(&device).await?;
-            Ok(bench.and_then(|row| json("bench", serde_json::to_string(&dto::bench(row)))))
+            Ok(bench.and_then(|row| {
+                json(
+                    "bench",
+                    serde_json::to_string(&dto::bench(row, feed.seen(&device))),
+                )
+            }))
         }
         ChangeKind::Job => {
             let Ok(job) = id.parse::<JobId>() else {
@@ -349,6 +370,7 @@ impl FeedTask {
         };
         match fleet_wire::live::Live::decode(&arrival.payload) {
             Ok(live) => {
+                self.feed.keep_seen(&topic.device, fleet_clock::wall_now());
                 let live = dto::live(&topic.device, live);
                 self.feed.keep_live(&live);
                 waiting.insert(live.device.clone(), live);

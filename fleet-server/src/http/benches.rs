@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use fleet_store::{BenchFilter, BenchState, Page, StoreError};
+use fleet_store::{BenchFilter, BenchRow, BenchState, Page, StoreError};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
-use super::extract::{self, ApiPath, ApiQuery};
+use super::extract::{self, ApiJson, ApiPath, ApiQuery};
 use super::principal::Principal;
-use super::types::{Bench, BenchLedger, BenchPage, Problem};
+use super::types::{Bench, BenchLedger, BenchPage, Problem, Reason};
 use super::{AppState, dto};
 
 /// Connected or not.
@@ -54,6 +54,11 @@ pub(super) fn paged(error: StoreError) -> ApiError {
     }
 }
 
+fn shown(state: &AppState, row: BenchRow) -> Bench {
+    let seen = state.feed.seen(&row.device);
+    dto::bench(row, seen)
+}
+
 /// Benches by name.
 #[utoipa::path(get, path = "/api/v1/benches", operation_id = "list_benches", tag = "benches", params(Which), responses(
     (status = 200, description = "A page", body = BenchPage),
@@ -85,7 +90,7 @@ pub(super) async fn list(
         .await
         .map_err(paged)?;
     Ok(Json(BenchPage {
-        items: found.items.into_iter().map(dto::bench).collect(),
+        items: found.items.into_iter().map(|row| shown(&state, row)).collect(),
         next_cursor: found.next,
         stream_cursor,
     }))
@@ -106,7 +111,7 @@ pub(super) async fn one(
 ) -> Result<Json<Bench>, ApiError> {
     let device = extract::device(&device)?;
     let row = state.store.bench(&device).await?;
-    row.map(|row| Json(dto::bench(row)))
+    row.map(|row| Json(shown(&state, row)))
         .ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
 }
 
@@ -131,4 +136,38 @@ pub(super) async fn ledger(
     Ok(Json(BenchLedger {
         spools: rows.into_iter().map(dto::spool).collect(),
     }))
+}
+
+/// After a restore: lets jobs be offered without waiting for this bench. A bench that is scrapped or away for
+/// long would hold up the plant. Released again, it stays released.
+#[utoipa::path(post, path = "/api/v1/benches/{device}/release", operation_id = "release_bench", tag = "benches", request_body = Reason,
+    params(("device" = String, Path, description = "Its id")), responses(
+    (status = 200, description = "Nothing waits for it any more", body = Bench),
+    (status = 400, description = "The request can't be read", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Nothing waits for it", body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "The body is not JSON by its type", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "The body has another shape", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn release(
+    principal: Principal,
+    State(state): State<AppState>,
+    ApiPath(device): ApiPath<String>,
+    ApiJson(reason): ApiJson<Reason>,
+) -> Result<Json<Bench>, ApiError> {
+    let device = extract::device(&device)?;
+    let reason = extract::text("reason", &reason.reason, 500)?;
+    let now = fleet_clock::wall_now();
+    state
+        .store
+        .release_bench(&device, &reason, &principal.to_string(), now)
+        .await?;
+    tracing::warn!(device.id = %device, principal = %principal, reason, "a bench was released after a restore");
+    state.dispatch.wake();
+    state.feed.changed();
+    let row = state.store.bench(&device).await?;
+    row.map(|row| Json(shown(&state, row)))
+        .ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
 }

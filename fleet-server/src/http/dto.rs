@@ -2,11 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fleet_domain::allowed_actions;
+use fleet_domain::{JobAction, allowed_actions};
 use fleet_store::{
     AlarmRow, ArtifactRow, BenchRow, DeadLetterRow, JobRow, JobSummary as JobSummaryRow,
     LedgerTotals as LedgerTotalsRow, OutboxRow as OutboxRowRow, ProcedureRow, SpoolCounts, StepRow,
 };
+use jiff::Timestamp;
 
 use super::types::{
     Alarm, AllowedAction, ArtifactInfo, ArtifactRef, Bench, BenchSpool, DeadLetter, Job, JobSummary,
@@ -16,15 +17,15 @@ use super::types::{
 /// Bytes of a dead letter that are shown.
 const SHOWN_BYTES: usize = 4096;
 
-/// A bench.
-pub(crate) fn bench(row: BenchRow) -> Bench {
+/// A bench. `seen` is when it was last heard by what is not stored.
+pub(crate) fn bench(row: BenchRow, seen: Option<Timestamp>) -> Bench {
     Bench {
         device: row.device.to_string(),
         plant: row.plant.to_string(),
         slot: row.slot.to_string(),
         online: row.online,
         presence_since: row.presence_since,
-        last_seen: Some(row.last_seen),
+        last_seen: Some(seen.map_or(row.last_seen, |seen| seen.max(row.last_seen))),
         station: row.station,
         vin: row.vin,
         ecus: row.ecus,
@@ -55,9 +56,21 @@ fn summary(row: JobSummaryRow) -> JobSummary {
     }
 }
 
+/// What a person may do to a job. One that only a bench told of holds no request to repeat.
+pub(crate) fn actions(row: &JobRow) -> Vec<fleet_domain::AllowedAction> {
+    let mut actions = allowed_actions(&row.job);
+    for action in &mut actions {
+        if row.reported && action.allowed && action.action == JobAction::Retry {
+            action.allowed = false;
+            action.reason = Some("a bench reported the job; what was asked for is not known here");
+        }
+    }
+    actions
+}
+
 /// A job.
 pub(crate) fn job(row: JobRow) -> Job {
-    let allowed_actions = allowed_actions(&row.job)
+    let allowed_actions = actions(&row)
         .into_iter()
         .map(|allowed| AllowedAction {
             action: allowed.action.into(),
@@ -65,6 +78,11 @@ pub(crate) fn job(row: JobRow) -> Job {
             reason: allowed.reason.map(str::to_owned),
         })
         .collect();
+    let (retry_of, retry_reason) = row
+        .request
+        .retry
+        .clone()
+        .map_or((None, None), |retry| (Some(retry.of.0), Some(retry.reason)));
     let (job, request) = (row.job, row.request);
     Job {
         id: job.id.0,
@@ -111,6 +129,8 @@ pub(crate) fn job(row: JobRow) -> Job {
         fenced_events: row.fenced_events,
         allowed_actions,
         traceparent: request.traceparent,
+        retry_of,
+        retry_reason,
     }
 }
 
@@ -190,7 +210,7 @@ pub(crate) fn dead_letter(row: DeadLetterRow) -> DeadLetter {
     let shown = row.bytes.get(..SHOWN_BYTES).unwrap_or(&row.bytes);
     DeadLetter {
         id: row.id,
-        device: row.device.to_string(),
+        device: row.device,
         channel: row.channel,
         spool_id: row.spool.map(|spool| spool.0),
         seq: row.seq,

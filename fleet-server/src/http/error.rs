@@ -5,7 +5,7 @@ use std::error::Error;
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fleet_store::StoreError;
+use fleet_store::{ConflictKind, StoreError};
 
 use super::types::{Diagnostic, Problem};
 
@@ -69,6 +69,8 @@ problems! {
     request_id_taken = CONFLICT, "request_id_taken", "This request id belongs to another request";
     /// The job's state does not allow it.
     state_conflict = CONFLICT, "state_conflict", "The job's state does not allow this";
+    /// Nothing waits for that bench.
+    not_awaited = CONFLICT, "not_awaited", "No offer waits for this bench";
     /// The job does not need a key now.
     job_not_open = CONFLICT, "job_not_open", "The job is not being done for this vehicle and ECU";
     /// No secret for that ECU.
@@ -172,6 +174,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound { .. } => Self::not_found(error.to_string()),
+            StoreError::Conflict(ConflictKind::NotAwaited(_)) => Self::not_awaited(error.to_string()),
             StoreError::Conflict { .. } => Self::version_taken(error.to_string()),
             StoreError::Transition(transition) => Self::state_conflict(transition.to_string()),
             error => {

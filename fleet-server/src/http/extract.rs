@@ -51,6 +51,35 @@ pub(crate) fn vin(text: &str) -> Result<Vin, ApiError> {
         .map_err(|error: fleet_domain::IdError| ApiError::bad_value(error.to_string()))
 }
 
+/// Which vehicles.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum VinFilter {
+    /// This one.
+    Whole(Vin),
+    /// Those whose VIN contains this.
+    Part(String),
+}
+
+/// A VIN or a part of one.
+///
+/// # Errors
+/// Says what a part looks like.
+pub(crate) fn vin_filter(text: &str) -> Result<VinFilter, ApiError> {
+    let of_a_vin = text
+        .bytes()
+        .all(|b| (b.is_ascii_uppercase() && !matches!(b, b'I' | b'O' | b'Q')) || b.is_ascii_digit());
+    match text.len() {
+        17 => vin(text).map(VinFilter::Whole),
+        3..17 if of_a_vin => Ok(VinFilter::Part(text.to_owned())),
+        _ => {
+            let shown: String = text.chars().take(80).collect();
+            Err(ApiError::bad_value(format!(
+                "vin {shown:?} must be a VIN or a part of one: 3 to 17 characters of A-Z without I, O and Q, and 0-9"
+            )))
+        }
+    }
+}
+
 /// Size of a page.
 ///
 /// # Errors

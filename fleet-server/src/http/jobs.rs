@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
-use fleet_domain::{JobId, JobState};
+use fleet_domain::{JobAction, JobId, JobState};
 use fleet_store::{
-    ArtifactUse, ConflictKind, JobChange, JobFilter, NewJob as NewJobRow, ProcedureUse, StoreError,
+    ArtifactUse, ConflictKind, Created, JobChange, JobFilter, JobRow, NewJob as NewJobRow, ProcedureUse,
+    Retry, StoreError,
 };
 use procedure::Plan;
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use super::benches::{page, paged};
 use super::error::ApiError;
-use super::extract::{self, ApiJson, ApiPath, ApiQuery};
+use super::extract::{self, ApiJson, ApiPath, ApiQuery, VinFilter};
 use super::principal::Principal;
 use super::types::{Job, JobPage, NewJob, Problem, Reason};
 use super::{AppState, dto};
@@ -41,7 +42,7 @@ const JOB_IDS: Uuid = Uuid::from_u128(0x6f0c_2b44_9d5b_5c0e_8f6a_21d7_55e0_94b3)
 pub(super) struct Which {
     /// Only in these states, separated by commas.
     state: Option<String>,
-    /// Only of this vehicle.
+    /// Only of this vehicle, or of vehicles whose VIN contains this part: 3 characters at least.
     vin: Option<String>,
     /// Only offered to or meant for this bench.
     device: Option<String>,
@@ -79,9 +80,15 @@ pub(super) async fn list(
     ApiQuery(which): ApiQuery<Which>,
 ) -> Result<Json<JobPage>, ApiError> {
     let stream_cursor = state.feed.position().to_string();
+    let (vin, vin_part) = match which.vin.as_deref().map(extract::vin_filter).transpose()? {
+        None => (None, None),
+        Some(VinFilter::Whole(vin)) => (Some(vin), None),
+        Some(VinFilter::Part(part)) => (None, Some(part)),
+    };
     let filter = JobFilter {
         states: states(which.state.as_deref())?,
-        vin: which.vin.as_deref().map(extract::vin).transpose()?,
+        vin,
+        vin_part,
         device: which.device.as_deref().map(extract::device).transpose()?,
     };
     let found = state
@@ -121,27 +128,28 @@ pub(super) async fn create(
             .map(|value| value.to_str().unwrap_or_default());
         let new = checked(&state, request, key, principal).await?;
         tracing::Span::current().record("job.id", tracing::field::display(new.id));
-        let created = state
-            .store
-            .create_job(new, fleet_clock::wall_now())
-            .await
-            .map_err(|error| match error {
-                StoreError::Conflict(ConflictKind::RequestId { .. } | ConflictKind::JobId(_)) => {
-                    ApiError::request_id_taken(error.to_string())
-                }
-                error => error.into(),
-            })?;
-        state.dispatch.wake();
-        state.feed.changed();
-        let status = if created.new {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        };
-        Ok((status, Json(dto::job(created.job))))
+        record(&state, new).await
     }
     .instrument(span)
     .await
+}
+
+/// Records a job: 201 for a new one, 200 for a request that was known.
+async fn record(state: &AppState, new: NewJobRow) -> Result<(StatusCode, Json<Job>), ApiError> {
+    let Created { job, new } = state
+        .store
+        .create_job(new, fleet_clock::wall_now())
+        .await
+        .map_err(|error| match error {
+            StoreError::Conflict(ConflictKind::RequestId { .. } | ConflictKind::JobId(_)) => {
+                ApiError::request_id_taken(error.to_string())
+            }
+            error => error.into(),
+        })?;
+    state.dispatch.wake();
+    state.feed.changed();
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(dto::job(job))))
 }
 
 fn request_id(request: Option<String>, key: Option<&str>) -> Result<Option<String>, ApiError> {
@@ -233,6 +241,7 @@ async fn checked(
         priority: request.priority.unwrap_or(0),
         requested_by: principal.to_string(),
         traceparent: fleet_telemetry::current_traceparent(),
+        retry: None,
     };
     fits(&new, &plan)?;
     document_of(&new)
@@ -378,4 +387,61 @@ pub(super) async fn take_over(
         .await?;
     tracing::warn!(job.id = %id, principal = %principal, reason, "a job was taken over");
     Ok(changed(&state, change))
+}
+
+/// Asks for the work of a job that has ended once more, as a new job. The same retry again is the same new job;
+/// to try a third time, retry that one.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", operation_id = "retry_job", tag = "jobs", request_body = Reason,
+    params(("id" = Uuid, Path, description = "The job that has ended")), responses(
+    (status = 201, description = "The new job", body = Job),
+    (status = 200, description = "The new job, recorded before", body = Job),
+    (status = 400, description = "The request can't be read", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "Its state does not allow it", body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+    (status = 415, description = "The body is not JSON by its type", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "The body has another shape", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn retry(
+    principal: Principal,
+    State(state): State<AppState>,
+    ApiPath(id): ApiPath<String>,
+    ApiJson(reason): ApiJson<Reason>,
+) -> Result<(StatusCode, Json<Job>), ApiError> {
+    let (id, reason) = (extract::job(&id)?, extract::text("reason", &reason.reason, 500)?);
+    let old = state
+        .store
+        .job(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found(format!("job {id} is not known")))?;
+    let refusal = dto::actions(&old)
+        .into_iter()
+        .find(|action| action.action == JobAction::Retry && !action.allowed);
+    if let Some(refusal) = refusal {
+        return Err(ApiError::state_conflict(refusal.reason.unwrap_or_default()));
+    }
+    let new = retry_of(old, reason.clone(), principal);
+    // Known already: what has passed since (its deadline, another person's press) changes nothing.
+    if let Some(known) = state.store.job(new.id).await?.filter(|row| !row.reported) {
+        return Ok((StatusCode::OK, Json(dto::job(known))));
+    }
+    tracing::info!(job.id = %new.id, retry.of = %id, principal = %principal, reason, "a job is tried again");
+    record(&state, new).await
+}
+
+/// The same request as a job of its own, whose id follows from the old one's.
+fn retry_of(old: JobRow, reason: String, principal: Principal) -> NewJobRow {
+    let of = old.job.id;
+    let now = fleet_clock::wall_now();
+    NewJobRow {
+        id: JobId(Uuid::new_v5(&JOB_IDS, format!("retry\n{of}").as_bytes())),
+        request_id: Some(format!("retry:{of}")),
+        // With a deadline that has passed it would end before its first offer; the person decides anew.
+        deadline: old.request.deadline.filter(|deadline| *deadline > now),
+        requested_by: principal.to_string(),
+        traceparent: fleet_telemetry::current_traceparent(),
+        retry: Some(Retry { of, reason }),
+        ..old.request
+    }
 }

@@ -47,6 +47,8 @@ use error::ApiError;
 /// What the handlers need.
 pub(crate) struct Shared {
     pub(crate) plant: PlantId,
+    /// IANA name of the plant's time zone.
+    pub(crate) time_zone: String,
     pub(crate) config: HttpConfig,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) dispatch: DispatchHandle,
@@ -82,10 +84,12 @@ fn short_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(benches::list))
         .routes(routes!(benches::one))
         .routes(routes!(benches::ledger))
+        .routes(routes!(benches::release))
         .routes(routes!(jobs::list, jobs::create))
         .routes(routes!(jobs::one))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::take_over))
+        .routes(routes!(jobs::retry))
         .routes(routes!(runs::run))
         .routes(routes!(procedures::list))
         .routes(routes!(procedures::get, procedures::put))

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fleet_domain::JobState;
+use fleet_domain::{DeviceId, JobState};
 
 use super::AppState;
 use super::error::ApiError;
@@ -45,7 +45,30 @@ async fn checks(state: &AppState) -> Vec<Check> {
         ok,
         detail,
     });
+    // The server works while it waits: syncs are what it waits for.
+    if let Ok(awaited) = state.store.awaited_benches().await {
+        let detail = match awaited.len() {
+            0 => "they are made".to_owned(),
+            count => format!(
+                "held since the restore until {count} benches have synced or are released: {}",
+                names(&awaited)
+            ),
+        };
+        checks.push(Check {
+            name: "offers".to_owned(),
+            ok: true,
+            detail,
+        });
+    }
     checks
+}
+
+/// The first names of a list.
+fn names(benches: &[DeviceId]) -> String {
+    const MOST: usize = 20;
+    let named: Vec<&str> = benches.iter().take(MOST).map(DeviceId::as_str).collect();
+    let more = if benches.len() > MOST { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
 }
 
 /// Metrics for Prometheus.
@@ -96,6 +119,7 @@ pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Resu
 ))]
 pub(super) async fn status(_: Principal, State(state): State<AppState>) -> Result<Json<Status>, ApiError> {
     let counts = state.store.counts().await?;
+    let awaited = state.store.awaited_benches().await?;
     let checks = checks(&state).await;
     Ok(Json(Status {
         plant: state.plant.to_string(),
@@ -110,6 +134,8 @@ pub(super) async fn status(_: Principal, State(state): State<AppState>) -> Resul
             .into_iter()
             .map(|(job_state, count)| (job_state.to_string(), count))
             .collect(),
+        waiting_for_benches: awaited.iter().map(ToString::to_string).collect(),
         time: fleet_clock::wall_now(),
+        time_zone: state.time_zone.clone(),
     }))
 }

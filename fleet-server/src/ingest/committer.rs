@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::decode::{decode, wire_code};
+use super::decode::{Decoded, wire_code};
 use super::receipts::Pacer;
 use super::session::{Arrival, Buffered};
 use super::{Outbound, Slots};
@@ -76,10 +76,10 @@ impl Committer {
             let weight: usize = arrivals.iter().map(Arrival::weight).sum();
             let arrivals = self.of_current_terms(arrivals);
             let acks = acks_of(&arrivals);
-            let (items, spans) = decode_all(&arrivals);
+            let (decoded, spans) = decode_all(&arrivals);
             drop(arrivals);
             let began = Instant::now();
-            let outcome = self.commit(items).await;
+            let outcome = self.commit(decoded).await;
             self.metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
             drop(spans);
             self.buffered.give(weight);
@@ -118,10 +118,11 @@ impl Committer {
         arrivals
     }
 
-    fn batch(&self, items: Vec<Inbound>) -> IngestBatch {
+    fn batch(&self, messages: Decoded) -> IngestBatch {
         IngestBatch {
             terms: self.slots.terms(),
-            items,
+            items: messages.items,
+            misplaced: messages.misplaced,
             received_at: fleet_clock::wall_now(),
             spare_generation: StoreGeneration(fleet_clock::new_uuid()),
         }
@@ -129,10 +130,10 @@ impl Committer {
 
     /// Commits, however long it takes: the messages stay in memory until then, and nothing behind them
     /// is committed before them.
-    async fn commit(&self, items: Vec<Inbound>) -> IngestOutcome {
+    async fn commit(&self, messages: Decoded) -> IngestOutcome {
         let mut pause = Duration::from_millis(100);
         loop {
-            let error = match self.store.ingest(self.batch(items.clone())).await {
+            let error = match self.store.ingest(self.batch(messages.clone())).await {
                 Ok(outcome) => {
                     self.health.set_failing(false);
                     return outcome;
@@ -143,11 +144,11 @@ impl Committer {
             self.metrics.batch_retries.inc();
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                messages = items.len(),
+                messages = messages.items.len() + messages.misplaced.len(),
                 "a batch could not be committed and is tried again; nothing is acknowledged"
             );
             if is_about_data(&error) {
-                let outcome = self.one_by_one(items).await;
+                let outcome = self.one_by_one(messages).await;
                 self.health.set_failing(false);
                 return outcome;
             }
@@ -158,13 +159,12 @@ impl Committer {
 
     /// The store promises that data never fails a batch. Should it break that promise, one message must
     /// not hold up 16 slots: each is committed by itself, and one that still fails is stored raw.
-    async fn one_by_one(&self, items: Vec<Inbound>) -> IngestOutcome {
+    async fn one_by_one(&self, messages: Decoded) -> IngestOutcome {
         let mut all = IngestOutcome::default();
-        for item in items {
-            let mut item = item;
+        for mut part in messages.apart() {
             let mut pause = Duration::from_millis(100);
             let outcome = loop {
-                match self.store.ingest(self.batch(vec![item.clone()])).await {
+                match self.store.ingest(self.batch(part.clone())).await {
                     Ok(outcome) => break outcome,
                     Err(error) => {
                         tracing::error!(
@@ -172,7 +172,7 @@ impl Committer {
                             "a message could not be committed"
                         );
                         if is_about_data(&error) {
-                            item = raw(item, &error);
+                            part.items = part.items.into_iter().map(|item| raw(item, &error)).collect();
                         }
                     }
                 }
@@ -258,7 +258,7 @@ fn raw(mut item: Inbound, error: &StoreError) -> Inbound {
     if let InboundMessage::Event(event) = &mut item.message {
         event.report = BenchReport::Unreadable {
             r#type: event.r#type.clone(),
-            reason: crate::http::error::chain(error),
+            reason: fleet_domain::error_chain(error),
         };
     }
     item
@@ -306,10 +306,13 @@ fn acks_of(arrivals: &[Arrival]) -> Acks {
 }
 
 /// Decodes and opens a span for each event that belongs to a trace; it ends with the commit.
-fn decode_all(arrivals: &[Arrival]) -> (Vec<Inbound>, Vec<Span>) {
+fn decode_all(arrivals: &[Arrival]) -> (Decoded, Vec<Span>) {
     let mut spans = Vec::new();
-    let items: Vec<Inbound> = arrivals.iter().filter_map(decode).collect();
-    for item in &items {
+    let mut decoded = Decoded::default();
+    for arrival in arrivals {
+        decoded.add(arrival);
+    }
+    for item in &decoded.items {
         let InboundMessage::Event(event) = &item.message else {
             continue;
         };
@@ -326,7 +329,7 @@ fn decode_all(arrivals: &[Arrival]) -> (Vec<Inbound>, Vec<Span>) {
         fleet_telemetry::set_parent(&span, traceparent);
         spans.push(span);
     }
-    (items, spans)
+    (decoded, spans)
 }
 
 fn rejections(rows: &[fleet_domain::Rejection]) -> Vec<Rejection> {

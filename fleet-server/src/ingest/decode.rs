@@ -2,9 +2,9 @@
 
 use fleet_domain::{
     AttemptRef, BenchReport, Digest, Equipment, HeldSpool, Place, Predecessor, PresenceFacts, RejectCode,
-    SyncFacts, report::StepReport,
+    SyncFacts, error_chain, report::StepReport,
 };
-use fleet_store::{Inbound, InboundEvent, InboundMessage, RejectedEvent};
+use fleet_store::{Inbound, InboundEvent, InboundMessage, Misplaced, RejectedEvent};
 use fleet_wire::event::AttemptRef as WireAttempt;
 use fleet_wire::limits::MAX_SPOOLS;
 use fleet_wire::presence::Presence;
@@ -14,19 +14,49 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::session::Arrival;
-use crate::http::error::chain;
 
-/// What a message is; `None` for one that says nothing: a cleared presence, or a topic that names nobody.
-pub(super) fn decode(arrival: &Arrival) -> Option<Inbound> {
-    let topic: Topic = match arrival.topic.parse() {
-        Ok(topic) => topic,
-        Err(error) => return misplaced(arrival, &error),
-    };
+/// Characters of a foreign topic that are kept.
+const MAX_SHOWN: usize = 200;
+
+/// Messages as the store takes them, each kind in arrival order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Decoded {
+    pub(super) items: Vec<Inbound>,
+    pub(super) misplaced: Vec<Misplaced>,
+}
+
+impl Decoded {
+    /// Adds a message. A cleared presence says nothing and is left out.
+    pub(super) fn add(&mut self, arrival: &Arrival) {
+        match arrival.topic.parse::<Topic>() {
+            Ok(topic) => self.items.extend(inbound(arrival, topic)),
+            Err(_) if arrival.payload.is_empty() && arrival.topic.ends_with("/presence") => {}
+            Err(error) => self.misplaced.push(misplaced(arrival, &error)),
+        }
+    }
+}
+
+impl Decoded {
+    /// Each message by itself.
+    pub(super) fn apart(self) -> impl Iterator<Item = Self> {
+        let items = self.items.into_iter().map(|item| Self {
+            items: vec![item],
+            misplaced: Vec::new(),
+        });
+        let misplaced = self.misplaced.into_iter().map(|message| Self {
+            items: Vec::new(),
+            misplaced: vec![message],
+        });
+        items.chain(misplaced)
+    }
+}
+
+fn inbound(arrival: &Arrival, topic: Topic) -> Option<Inbound> {
     let message = match topic.channel {
         Channel::Events => event(arrival, &topic),
         Channel::Sync => match Sync::decode(&arrival.payload) {
             Ok(sync) => InboundMessage::Sync(sync_facts(sync)),
-            Err(error) => undecodable(arrival, topic.channel.as_str(), chain(&error)),
+            Err(error) => undecodable(arrival, topic.channel.as_str(), error_chain(&error)),
         },
         Channel::Presence if arrival.payload.is_empty() => return None,
         Channel::Presence => match Presence::decode(&arrival.payload) {
@@ -36,7 +66,7 @@ pub(super) fn decode(arrival: &Arrival) -> Option<Inbound> {
                 online: presence.online,
                 will: presence.will,
             }),
-            Err(error) => undecodable(arrival, topic.channel.as_str(), chain(&error)),
+            Err(error) => undecodable(arrival, topic.channel.as_str(), error_chain(&error)),
         },
         other => undecodable(
             arrival,
@@ -59,25 +89,24 @@ fn undecodable(arrival: &Arrival, channel: &str, reason: String) -> InboundMessa
     }
 }
 
-/// A topic that is not one of ours. It is kept where it names a device, but nobody is told: that device
-/// may be another one than the sender, and a receipt would make it give up an event.
-fn misplaced(arrival: &Arrival, error: &TopicError) -> Option<Inbound> {
-    let topic: String = arrival.topic.chars().take(200).collect();
-    let TopicError::WrongSlot { device, .. } = error else {
-        tracing::warn!(
-            topic,
-            error = error as &dyn std::error::Error,
-            "a message on a topic of nobody was dropped"
-        );
-        return None;
-    };
-    let channel = arrival.topic.rsplit('/').next().unwrap_or_default();
-    let message = undecodable(arrival, channel, format!("topic {topic:?}: {}", chain(error)));
-    Some(Inbound {
+/// A topic that is not one of ours. It is kept, but nobody is told: the device that it names, if any, may be
+/// another one than the sender, and a receipt would make that one give up an event.
+fn misplaced(arrival: &Arrival, error: &TopicError) -> Misplaced {
+    let cut = |text: &str| text.chars().take(MAX_SHOWN).collect::<String>();
+    // vds/v1/{plant}/{slot}/{device}/{channel}, as the subscription's filter has it.
+    let level = |place: usize| cut(arrival.topic.split('/').nth(place).unwrap_or_default());
+    Misplaced {
         slot: arrival.slot,
-        device: device.clone(),
-        message,
-    })
+        device: level(4),
+        channel: level(5),
+        user_properties: arrival.properties.clone(),
+        bytes: arrival.payload.clone(),
+        reason: format!(
+            "a message came on topic {:?}: {}",
+            cut(&arrival.topic),
+            error_chain(error)
+        ),
+    }
 }
 
 fn place(properties: &EventProperties) -> Place {
@@ -125,7 +154,7 @@ fn event(arrival: &Arrival, topic: &Topic) -> InboundMessage {
             place: place(&properties),
             digest,
             code: reject_code(error.code()),
-            reason: chain(&error),
+            reason: error_chain(&error),
             bytes,
         }),
     }

@@ -120,7 +120,7 @@ pub(crate) async fn nobody_is_connected(store: &dyn Store, lease: Duration) -> R
             slot: bench.slot,
             device: bench.device,
             // Another run than the bench's: whatever it says next counts.
-            message: InboundMessage::Presence(PresenceFacts {
+            message: InboundMessage::Assumed(PresenceFacts {
                 run_id: RunId(fleet_clock::new_uuid()),
                 connect_counter: 0,
                 online: false,
@@ -130,6 +130,7 @@ pub(crate) async fn nobody_is_connected(store: &dyn Store, lease: Duration) -> R
         let batch = IngestBatch {
             terms: terms.clone(),
             items: items.collect(),
+            misplaced: Vec::new(),
             received_at: fleet_clock::wall_now(),
             spare_generation: StoreGeneration(fleet_clock::new_uuid()),
         };

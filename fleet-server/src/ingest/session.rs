@@ -3,7 +3,8 @@
 //!
 //! What arrives is handed on without waiting; above the byte limit the connection is closed instead,
 //! and the broker brings again what was not acknowledged. Acknowledgements belong to the connection
-//! that brought the message: with another one they would acknowledge something else.
+//! that brought the message: with another one they would acknowledge something else. After such a flood
+//! the next connection takes half as many messages at once.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ const REQUESTS: usize = 64;
 const OUTGOING_IN_FLIGHT: u16 = 200;
 /// Receipts and lists that wait for one slot's connection; more are dropped, sync heals it.
 const MAX_WAITING_PUBLISHES: usize = 20_000;
+/// How long a slot goes on with a smaller window after a flood.
+const WIDEN_AFTER: Duration = Duration::from_mins(1);
 /// Longest pause between two attempts to connect.
 const MAX_BACK_OFF: Duration = Duration::from_secs(10);
 
@@ -220,7 +223,7 @@ async fn acknowledge(now: &Current, packets: &[u16]) {
     }
 }
 
-fn options(config: &SessionConfig) -> MqttOptions {
+fn options(config: &SessionConfig, window: u16) -> MqttOptions {
     let id = format!("fleet-{}-{}", config.plant, config.slot);
     // The client joins host and port with a colon, so an IPv6 address needs its brackets.
     let host = match config.broker.ip() {
@@ -232,7 +235,7 @@ fn options(config: &SessionConfig) -> MqttOptions {
         .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(false)
         .set_session_expiry_interval(Some(u32::try_from(SESSION_EXPIRY.as_secs()).unwrap_or(u32::MAX)))
-        .set_receive_maximum(Some(config.receive_maximum))
+        .set_receive_maximum(Some(window))
         // A bench's largest packet may grow on its way through the broker; refusing it here would
         // bring it again for ever.
         .set_max_packet_size(Some(u32::try_from(2 * MAX_PACKET_BYTES).unwrap_or(u32::MAX)))
@@ -255,12 +258,17 @@ enum Ended {
     Flood,
     #[error("the slot's term has ended")]
     Term,
+    #[error("the slot may have more messages at once again")]
+    Widen,
 }
 
 /// One connection after the other, as long as the slot is ours.
 async fn run(mut config: SessionConfig, current: watch::Sender<Option<Current>>) {
     let mut connection = 0;
     let mut pause = Duration::from_millis(100);
+    // What was buffered at a flood is committed, but it can't be acknowledged on a connection that is gone: the
+    // broker brings it again, and with the same window it would flood again, for ever.
+    let mut window = config.receive_maximum.max(1);
     loop {
         // After any lost connection the lease is read first: only an owner connects.
         let Ok(Some(term)) = config.term.wait_for(Option::is_some).await.map(|term| *term) else {
@@ -270,14 +278,22 @@ async fn run(mut config: SessionConfig, current: watch::Sender<Option<Current>>)
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         connection += 1;
-        let ended = connect(&config, connection, term, &current).await;
+        let ended = connect(&config, (connection, term, window), &current).await;
         current.send_replace(None);
         let was_up = config.connected.send_replace(false);
         if config.term.has_changed().is_err() {
             return;
         }
+        window = match ended {
+            Ended::Flood => (window / 2).max(1),
+            Ended::Widen => window.saturating_mul(2).min(config.receive_maximum),
+            _ => window,
+        };
         match ended {
             Ended::Term => continue,
+            Ended::Widen => {
+                tracing::info!(slot = %config.slot, window, "a slot takes more messages at once again");
+            }
             ended => tracing::warn!(
                 slot = %config.slot,
                 error = &ended as &dyn std::error::Error,
@@ -296,11 +312,10 @@ async fn run(mut config: SessionConfig, current: watch::Sender<Option<Current>>)
 
 async fn connect(
     config: &SessionConfig,
-    connection: u64,
-    term: u64,
+    (connection, term, window): (u64, u64, u16),
     current: &watch::Sender<Option<Current>>,
 ) -> Ended {
-    let (client, mut events) = AsyncClient::new(options(config), REQUESTS);
+    let (client, mut events) = AsyncClient::new(options(config, window), REQUESTS);
     let (acks_tx, acks_sent) = watch::channel(0);
     let mut term_now = config.term.clone();
     let lost = async move {
@@ -308,9 +323,17 @@ async fn connect(
         let _ = term_now.wait_for(|now| *now != Some(term)).await;
         Ended::Term
     };
+    let widen = async {
+        if window >= config.receive_maximum {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(WIDEN_AFTER).await;
+        Ended::Widen
+    };
     tokio::select! {
         biased;
         ended = lost => ended,
+        ended = widen => ended,
         ended = poll(config, (connection, term), client, &mut events, current, (acks_tx, acks_sent)) => ended,
     }
 }

@@ -186,14 +186,49 @@ async fn a_topic_of_another_slot_is_kept_aside_and_no_bench_is_told() {
     ] {
         bench.publish(&topic, properties.encode(), bytes.clone()).await;
     }
+    // A bench that nobody has heard of, in another slot than its own.
+    let stranger = "bench-9".parse().unwrap();
+    let wrong = Slot::all().find(|slot| *slot != Slot::of(&stranger)).unwrap();
+    let strange = format!("vds/v1/plant-1/{wrong}/bench-9/sync");
+    bench.publish(&strange, Vec::new(), "{}").await;
     let letters = server
-        .until("/api/v1/dead-letters", |letters| letters["items"][0].is_object())
+        .until("/api/v1/dead-letters", |letters| letters["items"][2].is_object())
         .await;
-    assert_eq!(letters["items"][0]["code"], "undecodable");
-    assert!(
-        letters["items"][0]["reason"].as_str().unwrap().contains("slot"),
-        "{letters}"
-    );
+    let letters = letters["items"].as_array().unwrap();
+    for (device, channel) in [
+        ("bench-1", "events"),
+        ("not valid!", "events"),
+        ("bench-9", "sync"),
+    ] {
+        let letter = letters.iter().find(|letter| letter["device"] == device);
+        let letter = letter.unwrap_or_else(|| panic!("{device} is not in {letters:?}"));
+        assert_eq!(
+            (&letter["code"], &letter["channel"]),
+            (&json!("misplaced"), &json!(channel))
+        );
+        assert!(
+            letter["reason"]
+                .as_str()
+                .unwrap()
+                .contains(&format!("/{device}/{channel}")),
+            "{letter}"
+        );
+        if channel == "events" {
+            assert_eq!(letter["size"], bytes.len());
+        }
+    }
+    let alarms = server.get("/api/v1/alarms").await.expect(200);
+    for topic in ["/not valid!/events", "/bench-9/sync"] {
+        let alarms = alarms["items"].as_array().unwrap();
+        let named = alarms
+            .iter()
+            .any(|alarm| alarm["code"] == "misplaced" && alarm["detail"].as_str().unwrap().contains(topic));
+        assert!(named, "{topic} is in no alarm of {alarms:?}");
+    }
+    server
+        .get("/api/v1/benches/bench-9")
+        .await
+        .problem(404, "not_found", "nobody was made up");
     assert!(bench.receipts_within(Duration::from_millis(300)).await.is_empty());
     bench.send(&started).await;
     bench.receipt(|receipt| receipt.through == 2).await;

@@ -57,6 +57,115 @@ async fn the_same_request_is_the_same_job() {
 }
 
 #[tokio::test]
+async fn a_retry_is_a_new_job_with_the_same_request_and_pressed_again_the_same() {
+    let server = Server::start().await.with_procedure().await;
+    let mut request = new_job();
+    request["request_id"] = json!("MES-4711");
+    request["priority"] = json!(7);
+    let old = server.post("/api/v1/jobs", &request).await.expect(201);
+    assert_eq!(
+        (&old["retry_of"], &old["retry_reason"]),
+        (&json!(null), &json!(null))
+    );
+    let path = format!("/api/v1/jobs/{}", old["id"].as_str().unwrap());
+    let retry = format!("{path}/retry");
+    let why = json!({ "reason": "plug was loose" });
+    server
+        .post(&retry, &why)
+        .await
+        .problem(409, "state_conflict", "it is open");
+    server
+        .post(&format!("{path}/cancel"), &json!({ "reason": "x" }))
+        .await
+        .expect(200);
+    server
+        .post(&retry, &json!({ "reason": "" }))
+        .await
+        .problem(400, "bad_value", "no reason");
+    let new = server.post(&retry, &why).await.expect(201);
+    assert_ne!(new["id"], old["id"]);
+    assert_eq!(
+        (&new["retry_of"], &new["retry_reason"]),
+        (&old["id"], &json!("plug was loose"))
+    );
+    for same in [
+        "kind",
+        "vin",
+        "ecu",
+        "procedure",
+        "artifacts",
+        "parameters",
+        "priority",
+    ] {
+        assert_eq!(new[same], old[same], "{same}");
+    }
+    assert_eq!(new["state"], "queued");
+    let again = server
+        .post(&retry, &json!({ "reason": "pressed twice" }))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&again["id"], &again["retry_reason"]),
+        (&new["id"], &new["retry_reason"])
+    );
+    // A third try is a retry of the second one.
+    let second = format!("/api/v1/jobs/{}", new["id"].as_str().unwrap());
+    server
+        .post(&format!("{second}/cancel"), &json!({ "reason": "x" }))
+        .await
+        .expect(200);
+    let third = server.post(&format!("{second}/retry"), &why).await.expect(201);
+    assert_eq!(third["retry_of"], new["id"]);
+    let unknown = format!("/api/v1/jobs/{}/retry", uuid::Uuid::from_u128(5));
+    server
+        .post(&unknown, &why)
+        .await
+        .problem(404, "not_found", "an unknown job");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_of_a_job_that_timed_out_has_no_deadline_in_the_past() {
+    let server = Server::start().await.with_procedure().await;
+    let mut request = new_job();
+    request["deadline"] = json!(fleet_clock::wall_now().to_string());
+    let old = server.post("/api/v1/jobs", &request).await.expect(201);
+    let path = format!("/api/v1/jobs/{}", old["id"].as_str().unwrap());
+    server.until(&path, |job| job["state"] == "timed_out").await;
+    let new = server
+        .post(&format!("{path}/retry"), &json!({ "reason": "bench was off" }))
+        .await
+        .expect(201);
+    assert_eq!(
+        (&new["deadline"], &new["state"]),
+        (&json!(null), &json!("queued"))
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_are_found_by_a_vin_or_a_part_of_one() {
+    let server = Server::start().await.with_procedure().await;
+    let other = "WDB1110101A000002";
+    for vin in [VIN, other, other] {
+        let mut request = new_job();
+        request["vin"] = json!(vin);
+        server.post("/api/v1/jobs", &request).await.expect(201);
+    }
+    for (vin, count) in [(VIN, 1), (other, 2), ("000002", 2), ("1A0", 3), ("ZZZ", 0)] {
+        let found = server.get(&format!("/api/v1/jobs?vin={vin}")).await.expect(200);
+        assert_eq!(found["items"].as_array().unwrap().len(), count, "{vin}");
+    }
+    for bad in ["", "1A", "1AO", "1a0", "1%25A", "WDB1110101A0000023"] {
+        server
+            .get(&format!("/api/v1/jobs?vin={bad}"))
+            .await
+            .problem(400, "bad_value", bad);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_without_gap_or_repetition() {
     let server = Server::start().await.with_procedure().await;
     for _ in 0..5 {

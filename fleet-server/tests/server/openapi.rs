@@ -18,7 +18,10 @@ async fn the_server_serves_its_document_and_tells_how_it_is() {
     let ready = server.get("/readyz").await.expect(200);
     assert_eq!(ready["ready"], true, "{ready}");
     let status = server.get("/api/v1/status").await.expect(200);
-    assert_eq!(status["plant"], "plant-1");
+    assert_eq!(
+        (&status["plant"], &status["time_zone"]),
+        (&"plant-1".into(), &"UTC".into())
+    );
     let metrics = String::from_utf8(server.get("/metrics").await.bytes).unwrap();
     for name in [
         "vds_ingest_batch_seconds",

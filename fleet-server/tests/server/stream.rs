@@ -181,6 +181,42 @@ async fn live_progress_arrives_coalesced_with_the_last_state_in_the_end() {
 }
 
 #[tokio::test]
+async fn live_messages_and_syncs_move_when_a_bench_was_seen() {
+    let server = Server::start().await;
+    let mut bench = Bench::connect(&server, "bench-1").await;
+    bench.begin().await;
+    let seen = |bench: &Value| {
+        bench["last_seen"]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+    };
+    let first = seen(&server.get("/api/v1/benches/bench-1").await.expect(200));
+    bench.sync().await;
+    let second = seen(&server.get("/api/v1/benches/bench-1").await.expect(200));
+    assert!(second > first, "a sync moves it");
+    let live = Live {
+        job_id: JobId(fleet_clock::new_uuid()),
+        attempt: 1,
+        step: "transfer".to_owned(),
+        step_index: 0,
+        steps_total: 1,
+        bytes_done: 1,
+        bytes_total: 2,
+        time: fleet_clock::wall_now(),
+    };
+    bench
+        .publish(&bench.topic(Channel::Live).to_string(), Vec::new(), live.encode())
+        .await;
+    let path = "/api/v1/benches/bench-1";
+    server.until(path, |bench| seen(bench) > second).await;
+    let list = server.get("/api/v1/benches").await.expect(200);
+    assert!(seen(&list["items"][0]) > second);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn readers_over_the_limit_are_refused_and_a_seat_is_free_again_when_one_leaves() {
     let server = Server::start_with(|config| config.http.max_stream_readers = 1).await;
     let mut first = Reader::open(&server, "").await;

@@ -108,7 +108,13 @@ impl Server {
 
     /// Stops it in order and starts it again on the same data, with new ports.
     pub(crate) async fn restart(&mut self) {
+        self.restart_after(|_| {}).await;
+    }
+
+    /// The same, with something done to the data folder while no server runs.
+    pub(crate) async fn restart_after(&mut self, change: impl FnOnce(&std::path::Path)) {
         self.app.take().expect("it runs").stop().await;
+        change(&self.config.data_dir);
         let app = App::start(self.config.clone())
             .await
             .expect("the server starts again");

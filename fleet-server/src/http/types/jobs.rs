@@ -130,6 +130,10 @@ pub struct Job {
     pub allowed_actions: Vec<AllowedAction>,
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
+    /// The job whose work it repeats, if a person asked for that.
+    pub retry_of: Option<Uuid>,
+    /// Why it is repeated.
+    pub retry_reason: Option<String>,
 }
 
 /// A page of jobs.
@@ -200,7 +204,7 @@ pub struct ArtifactChoice {
     pub version: String,
 }
 
-/// Why a person does something to a job.
+/// Why a person does something to a job or a bench.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {

@@ -71,7 +71,7 @@ pub struct LedgerTotals {
 pub struct DeadLetter {
     /// Its number.
     pub id: u64,
-    /// The bench named by its topic.
+    /// The bench level of its topic as it came; not the name of a bench where `code` is `misplaced`.
     pub device: String,
     /// Last level of its topic.
     pub channel: String,

@@ -26,8 +26,12 @@ pub struct Status {
     pub benches_offline: u64,
     /// Jobs that are open, by state.
     pub jobs: BTreeMap<String, u64>,
+    /// After a restore no job is offered until these benches have synced or are released.
+    pub waiting_for_benches: Vec<String>,
     /// The server's clock.
     pub time: Timestamp,
+    /// IANA name of the plant's time zone.
+    pub time_zone: String,
 }
 
 /// A part of the server.

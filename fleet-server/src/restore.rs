@@ -1,0 +1,54 @@
+//! A database that was put back from a backup: said by a person, while no server runs.
+
+use std::path::PathBuf;
+
+use fleet_domain::StoreGeneration;
+use fleet_settings::Settings as _;
+use fleet_store::{Store, StoreError};
+
+use crate::app::{StartError, open_store};
+use crate::config::Config;
+
+/// Why the restore can't be declared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeclareError {
+    /// There is nothing that could have been restored.
+    #[error(
+        "there is no database {path}: put the backup's files back first, or set data_dir to their folder"
+    )]
+    NoDatabase {
+        /// The file that is missing.
+        path: PathBuf,
+    },
+    /// A server holds the folder, or the database can't be opened.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// It can't be written.
+    #[error("the new generation can't be written; nothing was changed")]
+    Store(#[from] StoreError),
+}
+
+impl DeclareError {
+    /// The data folder is held by a server.
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Start(error) if error.is_held())
+    }
+}
+
+/// Begins a new generation (delivery rule 28). Holds the data folder meanwhile.
+pub(crate) async fn declare(config: &Config) -> Result<StoreGeneration, DeclareError> {
+    let path = config.data_dir.join("fleet.db");
+    if !path.exists() {
+        return Err(DeclareError::NoDatabase { path });
+    }
+    let now = fleet_clock::wall_now();
+    let _lock = Config::PROGRAM
+        .lock_folder(&config.data_dir, now)
+        .map_err(StartError::from)?;
+    let store = open_store(config).await?;
+    let declared = store
+        .declare_restored(StoreGeneration(fleet_clock::new_uuid()), now)
+        .await;
+    store.close().await;
+    Ok(declared?)
+}
