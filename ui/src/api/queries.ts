@@ -73,8 +73,10 @@ export const runQuery = (id: string, attempt: number | undefined) =>
   });
 
 /** Asks for what `allowed_actions` offers; the server decides again. */
-export async function act(id: string, action: "cancel" | "take_over", reason: string) {
+export async function act(id: string, action: "cancel" | "take_over" | "retry", reason: string) {
   const request = { params: { path: { id } }, body: { reason } };
   if (action === "cancel") return dataOf(await api.POST("/api/v1/jobs/{id}/cancel", request));
+  // The answer is the new job.
+  if (action === "retry") return dataOf(await api.POST("/api/v1/jobs/{id}/retry", request));
   return dataOf(await api.POST("/api/v1/jobs/{id}/take-over", request));
 }

@@ -107,6 +107,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/benches/{device}/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * After a restore: lets jobs be offered without waiting for this bench. A bench that is scrapped or away for
+         *     long would hold up the plant. Released again, it stays released.
+         */
+        post: operations["release_bench"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dead-letters": {
         parameters: {
             query?: never;
@@ -170,6 +190,26 @@ export interface paths {
         put?: never;
         /** Calls a job back: at once while it is queued, as a request to its bench once it was offered. */
         post: operations["cancel_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/jobs/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Asks for the work of a job that has ended once more, as a new job. The same retry again is the same new job;
+         *     to try a third time, retry that one.
+         */
+        post: operations["retry_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -572,7 +612,7 @@ export interface components {
             channel: string;
             /** @description Stable reason. */
             code: string;
-            /** @description The bench named by its topic. */
+            /** @description The bench level of its topic as it came; not the name of a bench where `code` is `misplaced`. */
             device: string;
             /**
              * Format: int64
@@ -706,6 +746,13 @@ export interface components {
             request_id?: string | null;
             /** @description Who asked for it. */
             requested_by: string;
+            /**
+             * Format: uuid
+             * @description The job whose work it repeats, if a person asked for that.
+             */
+            retry_of?: string | null;
+            /** @description Why it is repeated. */
+            retry_reason?: string | null;
             /** @description Software versions read back at the end, by ECU. */
             software: {
                 [key: string]: string;
@@ -1128,7 +1175,7 @@ export interface components {
             /** @description Every part works. */
             ready: boolean;
         };
-        /** @description Why a person does something to a job. */
+        /** @description Why a person does something to a job or a bench. */
         Reason: {
             /** @description For people, 1 to 500 characters. */
             reason: string;
@@ -1212,8 +1259,12 @@ export interface components {
              * @description The server's clock.
              */
             time: string;
+            /** @description IANA name of the plant's time zone. */
+            time_zone: string;
             /** @description Version of the server. */
             version: string;
+            /** @description After a restore no job is offered until these benches have synced or are released. */
+            waiting_for_benches: string[];
         };
         /** @description A step that has ended. */
         Step: {
@@ -1645,6 +1696,96 @@ export interface operations {
             };
         };
     };
+    release_bench: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its id */
+                device: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Nothing waits for it any more */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Bench"];
+                };
+            };
+            /** @description The request can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nothing waits for it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON by its type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body has another shape */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_dead_letters: {
         parameters: {
             query?: {
@@ -1693,7 +1834,7 @@ export interface operations {
             query?: {
                 /** @description Only in these states, separated by commas. */
                 state?: string;
-                /** @description Only of this vehicle. */
+                /** @description Only of this vehicle, or of vehicles whose VIN contains this part: 3 characters at least. */
                 vin?: string;
                 /** @description Only offered to or meant for this bench. */
                 device?: string;
@@ -1895,6 +2036,105 @@ export interface operations {
         responses: {
             /** @description It is canceled, or being withdrawn */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The request can't be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not known */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Its state does not allow it */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON by its type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body has another shape */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    retry_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job that has ended */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description The new job, recorded before */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description The new job */
+            201: {
                 headers: {
                     [name: string]: unknown;
                 };

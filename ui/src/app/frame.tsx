@@ -19,7 +19,7 @@ export function Frame() {
   const language = useLanguage();
   const stale = useStale();
   const { data: status } = useQuery(statusQuery);
-  setPlantZone((status as { time_zone?: string | null } | undefined)?.time_zone);
+  setPlantZone(status?.time_zone);
   useTitleAndFocus(language);
   return (
     <I18nProvider locale={language === "de" ? "de-DE" : "en-GB"}>

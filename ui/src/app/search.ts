@@ -25,10 +25,16 @@ function words(value: unknown): string | undefined {
   return text(value).trim().slice(0, LONGEST) || undefined;
 }
 
-/** ISO 3779: 17 characters, none of them I, O or Q. The server finds jobs by the whole VIN. */
+/** ISO 3779: 17 characters, none of them I, O or Q. */
 export function wholeVin(typed: string): string | undefined {
   const vin = typed.trim().toUpperCase();
   return /^[A-HJ-NPR-Z0-9]{17}$/.test(vin) ? vin : undefined;
+}
+
+/** A VIN or a part of one that the server finds jobs by: 3 characters at least. */
+export function vinFilter(typed: string): string | undefined {
+  const part = typed.trim().toUpperCase();
+  return /^[A-HJ-NPR-Z0-9]{3,17}$/.test(part) ? part : undefined;
 }
 
 /** The id of a bench, or undefined for what can't be one. */
@@ -65,7 +71,7 @@ export function jobSearch(search: Record<string, unknown>): JobSearch {
   const known = JOB_STATES.find((candidate) => candidate === state);
   return set({
     state: known,
-    vin: wholeVin(text(search["vin"])),
+    vin: vinFilter(text(search["vin"])),
     device: deviceId(text(search["device"])),
   });
 }

@@ -101,7 +101,7 @@ function benchBelongs(filter: BenchFilter): (bench: Bench) => boolean | null {
 
 function jobBelongs(filter: JobFilter): (job: Job) => boolean | null {
   return (job) => {
-    if (filter.vin !== undefined && job.vin !== filter.vin) return false;
+    if (filter.vin !== undefined && !job.vin.includes(filter.vin)) return false;
     if (filter.state !== undefined && job.state !== filter.state) return false;
     // A queued job may be meant for a bench without saying so.
     if (filter.device !== undefined && job.device !== filter.device) return job.device == null ? null : false;

@@ -5,7 +5,7 @@ import { useCallback, useMemo } from "react";
 import { jobsQuery } from "../api/queries";
 import type { Job } from "../api/types";
 import { durationText, numberText, timeOf } from "../app/format";
-import { deviceId, type JobSearch, wholeVin } from "../app/search";
+import { deviceId, type JobSearch, vinFilter } from "../app/search";
 import { serverNow } from "../app/server-time";
 import { useLanguage } from "../app/use-language";
 import { JOB_STATES, kindWord, stateWord } from "../app/words";
@@ -191,8 +191,8 @@ export function JobsScreen() {
             label={i18n._("VIN")}
             value={search.vin ?? ""}
             onChange={setVin}
-            read={wholeVin}
-            hint={i18n._("17 characters")}
+            read={vinFilter}
+            hint={i18n._("3 to 17 characters of a VIN")}
           />
           <TextFilter
             label={i18n._("Bench")}

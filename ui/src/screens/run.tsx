@@ -192,6 +192,17 @@ function JobFacts({ job }: { job: Job }) {
         [i18n._("Deadline"), <Time key="deadline" at={job.deadline} />],
         [i18n._("Requested by"), <bdi key="by">{job.requested_by}</bdi>],
         [
+          i18n._("Repeats"),
+          job.retry_of == null ? null : (
+            <span key="retry">
+              <Link to="/jobs/$id" params={{ id: job.retry_of }} className="mono">
+                {job.retry_of}
+              </Link>{" "}
+              <bdi>{job.retry_reason ?? ""}</bdi>
+            </span>
+          ),
+        ],
+        [
           i18n._("Fence"),
           <span key="fence" className="num">
             {job.fence}

@@ -1,5 +1,6 @@
 import { i18n } from "@lingui/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 import {
   Button,
@@ -17,7 +18,7 @@ import type { AllowedAction, Job } from "../api/types";
 import { useStale } from "../live/provider";
 import { Failure } from "./states";
 
-type Action = "cancel" | "take_over";
+type Action = "cancel" | "take_over" | "retry";
 
 function actionWords(action: Action): { name: string; meaning: string } {
   if (action === "cancel") {
@@ -26,6 +27,12 @@ function actionWords(action: Action): { name: string; meaning: string } {
       meaning: i18n._(
         "The job is taken out of the bench's list. What has begun on the vehicle is not interrupted by this.",
       ),
+    };
+  }
+  if (action === "retry") {
+    return {
+      name: i18n._("Retry"),
+      meaning: i18n._("Queues the same work once more as a new job. This one stays as it is."),
     };
   }
   return {
@@ -40,7 +47,7 @@ function actionWords(action: Action): { name: string; meaning: string } {
 export function JobActions({ job }: { job: Job }) {
   const known = job.allowed_actions.filter(
     (entry): entry is AllowedAction & { action: Action } =>
-      entry.action === "cancel" || entry.action === "take_over",
+      entry.action === "cancel" || entry.action === "take_over" || entry.action === "retry",
   );
   return (
     <div className="actions">
@@ -88,11 +95,13 @@ interface ReasonFormProps {
 function ReasonForm({ job, action, words, close }: ReasonFormProps) {
   const [reason, setReason] = useState("");
   const client = useQueryClient();
+  const navigate = useNavigate();
   const mutation = useMutation({
     mutationFn: () => act(job.id, action, reason.trim()),
-    onSuccess: async () => {
+    onSuccess: async (answered) => {
       await client.invalidateQueries();
       close();
+      if (action === "retry") await navigate({ to: "/jobs/$id", params: { id: answered.id }, search: {} });
     },
   });
   return (

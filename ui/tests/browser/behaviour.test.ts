@@ -1,7 +1,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { emptyWorld, HOSTILE, JOB, LIVE, largeWorld } from "../mock/data";
-import type { MockServer } from "../mock/server";
+import { type MockServer, RETRIED } from "../mock/server";
 import { launch, type Opened, openContext, startMock } from "./chromium";
 
 let browser: Browser;
@@ -168,6 +168,36 @@ describe("by keyboard alone", () => {
       { path: `/api/v1/jobs/${JOB.running}/take-over`, body: { reason: "bench burnt down" } },
     ]);
     await page.locator(".verdict-line >> text=taken over").waitFor();
+  });
+});
+
+describe("a job that has ended", () => {
+  test("a retry wants a reason, sends it and leads to the new job", async () => {
+    const { page } = opened;
+    await page.goto(`${url}/jobs/${JOB.passed}`);
+    await page.getByRole("button", { name: "Retry" }).click();
+    const dialog = page.getByRole("dialog");
+    await dialog.waitFor();
+    expect(await dialog.getByRole("button", { name: "Retry" }).isDisabled()).toBe(true);
+    await page.keyboard.type("plug was loose");
+    await dialog.getByRole("button", { name: "Retry" }).click();
+    await page.waitForURL(new RegExp(`/jobs/${RETRIED}$`));
+    expect(mock.posted).toEqual([
+      { path: `/api/v1/jobs/${JOB.passed}/retry`, body: { reason: "plug was loose" } },
+    ]);
+    await page.locator("dd", { hasText: "plug was loose" }).waitFor();
+    await page.getByRole("link", { name: JOB.passed }).click();
+    await page.waitForURL(new RegExp(`/jobs/${JOB.passed}$`));
+  });
+
+  test("is found by a part of its VIN", async () => {
+    const { page } = opened;
+    await page.goto(`${url}/jobs`);
+    await page.getByLabel("VIN", { exact: true }).fill("000777");
+    await page.waitForURL(/\/jobs\?vin=000777$/);
+    await page.locator("[role=row]", { hasText: "Calibrate CAM" }).waitFor();
+    await page.getByLabel("VIN", { exact: true }).fill("00");
+    await page.locator(".filter-hint", { hasText: "3 to 17 characters" }).waitFor();
   });
 });
 

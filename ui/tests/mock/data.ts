@@ -94,6 +94,8 @@ export function job(id: string, change: Partial<Job> = {}): Job {
       { action: "retry", allowed: true, reason: null },
     ],
     traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    retry_of: null,
+    retry_reason: null,
     ...change,
   };
 }
@@ -406,8 +408,10 @@ export function normalWorld(): World {
       benches_online: 9,
       benches_offline: 1,
       jobs: { running: 1 },
+      waiting_for_benches: [],
       time: ago(0),
-    } as Status,
+      time_zone: "Europe/Berlin",
+    },
     benches,
     ledgers: new Map(
       benches.map((entry, index) => [

@@ -17,6 +17,9 @@ const KINDS: Readonly<Record<string, string>> = {
   ".woff2": "font/woff2",
 };
 
+/** Id of the job that a retry makes. */
+export const RETRIED = "01961111-2222-7333-8444-555566667777";
+
 const HEARTBEAT_MS = 5_000;
 
 /** A server with the REST interface's shapes, the built page, and faults to order. */
@@ -113,7 +116,7 @@ export class MockServer {
         const items = world.jobs.filter(
           (job) =>
             (query.get("state") ?? job.state) === job.state &&
-            (query.get("vin") ?? job.vin) === job.vin &&
+            job.vin.includes(query.get("vin") ?? "") &&
             (query.get("device") ?? job.device) === job.device,
         );
         return { items, next_cursor: null, stream_cursor: `e1-${this.#seq}` };
@@ -146,6 +149,17 @@ export class MockServer {
     this.posted.push({ path: url.pathname, body: JSON.parse(Buffer.concat(chunks).toString("utf8")) });
     const job = this.world.jobs.find((candidate) => url.pathname.includes(candidate.id));
     if (job === undefined) return problem(response, 404, "not_found", "There is no such job");
+    if (url.pathname.endsWith("/retry")) {
+      const body = this.posted.at(-1)?.body as { reason: string } | undefined;
+      const again = {
+        ...structuredClone(job),
+        ...{ id: RETRIED, state: "queued" as const, verdict: null, finished_at: null, attempt: 0 },
+        ...{ retry_of: job.id, retry_reason: body?.reason ?? null },
+      };
+      this.world.jobs.unshift(again);
+      this.world.runs.set(RETRIED, { job: again, attempt: 0, steps: [], live: null, record: null });
+      return json(response, 201, again);
+    }
     job.state = url.pathname.endsWith("/cancel") ? "canceled" : "taken_over";
     job.finished_at = new Date().toISOString();
     json(response, 200, job);
