@@ -10,7 +10,8 @@ use std::time::Duration;
 use agent_core::{AgentCore, Boot, RestoreError, Saved};
 use agent_link::link::{self, PresenceDocuments};
 use agent_link::{AppendError, EventDraft, LinkConfig, SenderConfig, Uplink, UplinkConfig};
-use fleet_domain::{EventId, RunId, SpoolId, Vin};
+use fleet_domain::{EventId, RunId, SpoolId, Vin, error_chain};
+use fleet_settings::{LockError, Settings as _};
 use fleet_wire::EventBody;
 use fleet_wire::event::{AgentStarted, Equipment};
 use spool::{Limits, Read, RealDisk, SpoolError, Spools};
@@ -20,10 +21,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::attempt::{self, Workplace};
 use crate::config::Config;
-use crate::fetch::{self, Fetcher, chain};
+use crate::fetch::{self, Fetcher};
 use crate::journal::{self, JournalError};
 use crate::key::{BenchKey, KeyError};
-use crate::lock::{FolderLock, LockError};
 use crate::owner::{self, Input, Inputs, Owner, OwnerError, STATE_FILE};
 use crate::record::{self, Bench, RecordError, Records};
 use crate::runner::{Signer, VehicleConfig};
@@ -89,7 +89,7 @@ pub enum AgentError {
 /// When it can't start, or ended by itself.
 pub async fn run(config: Config, stop: watch::Receiver<bool>) -> Result<(), AgentError> {
     let started_at = fleet_clock::wall_now();
-    let _lock = FolderLock::take(&config.data_dir, started_at)?;
+    let _lock = Config::PROGRAM.lock_folder(&config.data_dir, started_at)?;
     let key = Arc::new(BenchKey::load_or_make(&config.data_dir)?);
     let run_id = RunId(fleet_clock::new_uuid());
     let state_file = config.data_dir.join(STATE_FILE);
@@ -401,7 +401,7 @@ fn serve_status(data_dir: &Path, owner: mpsc::Sender<Input>) -> Option<tokio::ta
             let Ok(status) = answer.await else { continue };
             let text = serde_json::to_vec(&status).unwrap_or_default();
             if let Err(error) = stream.write_all(&text).await {
-                tracing::debug!(error = chain(&error), "who asked for the status has gone");
+                tracing::debug!(error = error_chain(&error), "who asked for the status has gone");
             }
         }
     }))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use agent_core::{AttemptKey, Event, JobResult};
 use agent_link::LinkHandle;
+use fleet_domain::error_chain;
 use fleet_wire::command::JobDocument;
 use fleet_wire::event::{AttemptRef, StepFinished, Verdict};
 use fleet_wire::live::Live;
@@ -14,7 +15,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tracing::{Instrument as _, Span};
 
-use crate::fetch::chain;
 use crate::journal::{self, Journal, Pending};
 use crate::key::BenchKey;
 use crate::owner::Input;
@@ -93,9 +93,12 @@ impl Workplace {
         let journal = match journal {
             Ok(Ok(journal)) => journal,
             Ok(Err(error)) => {
-                tracing::error!(error = chain(&error), "agent.run_job can't begin its journal");
+                tracing::error!(
+                    error = error_chain(&error),
+                    "agent.run_job can't begin its journal"
+                );
                 let begun = error.source.kind() == std::io::ErrorKind::AlreadyExists;
-                return Err(without_report(begun, chain(&error)));
+                return Err(without_report(begun, error_chain(&error)));
             }
             Err(error) => return Err(without_report(false, error.to_string())),
         };
@@ -264,7 +267,9 @@ impl Workplace {
                 software: report.software,
                 // A verdict without its record is worth more than none.
                 record: record
-                    .inspect_err(|error| tracing::error!(error = chain(error), "a result has no record"))
+                    .inspect_err(|error| {
+                        tracing::error!(error = error_chain(error), "a result has no record");
+                    })
                     .ok(),
             },
             Err(error) => without_report(true, error.to_string()),
@@ -281,7 +286,7 @@ impl Workplace {
 pub(crate) fn settle(journals: &std::path::Path, of: AttemptRef) {
     if let Err(error) = journal::settle(journals, of.job_id, of.attempt) {
         // It is tried again at the next start.
-        tracing::warn!(job.id = %of.job_id, error = chain(&error), "a journal stays");
+        tracing::warn!(job.id = %of.job_id, error = error_chain(&error), "a journal stays");
     }
 }
 

@@ -4,19 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use fleet_settings::{ConfigCommand, EXIT_HELD, EXIT_OTHER, EXIT_SETTINGS, LockError, Settings as _, print};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agent::{self, AgentError};
-use crate::config::{self, Config};
-use crate::fetch::chain;
-use crate::lock::LockError;
+use crate::config::Config;
 use crate::status;
-
-/// The settings can't be used.
-const EXIT_CONFIG: u8 = 2;
-/// Another agent holds the data folder.
-const EXIT_HELD: u8 = 3;
 
 /// Runs jobs of VDS Fleet on the vehicle of one test bench.
 #[derive(Debug, Parser)]
@@ -46,46 +40,22 @@ enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Print the settings as they are used.
-    Print {
-        /// Print every key with its default and meaning instead.
-        #[arg(long)]
-        defaults: bool,
-    },
-    /// Say whether the settings can be used.
-    Check,
-}
-
 /// The program: reads the command line and runs it. Exit codes: 0 in order, 2 settings, 3 the data folder is held
 /// by another agent, 1 anything else.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Config {
-        command: ConfigCommand::Print { defaults: true },
-    }) = &arguments.command
-    {
-        out(&config::defaults_toml());
-        return ExitCode::SUCCESS;
+    let file = arguments.config.as_deref();
+    let command = arguments.command.unwrap_or(Command::Run);
+    if let Command::Config { command } = command {
+        return command.run::<Config>(file);
     }
-    let config = match config::load(arguments.config.as_deref()) {
+    let config = match fleet_settings::load(file) {
         Ok(config) => config,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        Err(error) => return Config::PROGRAM.fails(&error, EXIT_SETTINGS),
     };
-    match arguments.command.unwrap_or(Command::Run) {
-        Command::Run => run(config),
+    match command {
         Command::Status { json } => show_status(&config, json),
-        Command::Config { command } => {
-            match command {
-                ConfigCommand::Print { .. } => out(&config.to_toml()),
-                ConfigCommand::Check => out("the settings can be used\n"),
-            }
-            ExitCode::SUCCESS
-        }
+        _ => run(config),
     }
 }
 
@@ -95,10 +65,7 @@ fn run(config: Config) -> ExitCode {
     let _scenario = fail::FailScenario::setup();
     let guard = match fleet_telemetry::init("device-agent", &config.telemetry) {
         Ok(guard) => guard,
-        Err(error) => {
-            complain(&error);
-            return ExitCode::from(EXIT_CONFIG);
-        }
+        Err(error) => return Config::PROGRAM.fails(&error, EXIT_SETTINGS),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -106,21 +73,13 @@ fn run(config: Config) -> ExitCode {
         .build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(run_until_signal(config)),
-        Err(error) => {
-            complain(&error);
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return Config::PROGRAM.fails(&error, EXIT_OTHER),
     };
     drop(guard);
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&error);
-            match error {
-                AgentError::Lock(LockError::Held { .. }) => ExitCode::from(EXIT_HELD),
-                _ => ExitCode::FAILURE,
-            }
-        }
+        Err(error @ AgentError::Lock(LockError::Held { .. })) => Config::PROGRAM.fails(&error, EXIT_HELD),
+        Err(error) => Config::PROGRAM.fails(&error, EXIT_OTHER),
     }
 }
 
@@ -160,27 +119,13 @@ async fn either(one: &mut Signal, other: &mut Signal) {
 fn show_status(config: &Config, json: bool) -> ExitCode {
     match status::ask(&config.data_dir, config.plant.as_str(), config.device.as_str()) {
         Ok(status) if json => {
-            out(&format!("{:#}\n", serde_json::json!(status)));
+            print(&format!("{:#}\n", serde_json::json!(status)));
             ExitCode::SUCCESS
         }
         Ok(status) => {
-            out(&status.to_table());
+            print(&status.to_table());
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            complain(&error);
-            ExitCode::FAILURE
-        }
+        Err(error) => Config::PROGRAM.fails(&error, EXIT_OTHER),
     }
-}
-
-fn out(text: &str) {
-    use std::io::Write as _;
-    // A reader that has closed its end needs nothing more.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-}
-
-fn complain(error: &dyn std::error::Error) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "device-agent: {}", chain(error));
 }

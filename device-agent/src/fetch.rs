@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fleet_domain::error_chain;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -147,7 +148,7 @@ impl Fetcher {
         loop {
             match self.fetch_once(wanted).await {
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(path = wanted.path, error = %chain(&error), "trying again");
+                    tracing::warn!(path = wanted.path, error = %error_chain(&error), "trying again");
                     tokio::time::sleep(backoff.next_pause()).await;
                 }
                 result => return result,
@@ -307,16 +308,4 @@ async fn remove(file: &Path) -> Result<(), FetchError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(disk(file)(error)),
         _ => Ok(()),
     }
-}
-
-/// An error with its causes, as one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -13,7 +13,6 @@ mod failpoints;
 pub mod fetch;
 pub mod journal;
 pub mod key;
-pub mod lock;
 pub mod owner;
 pub mod prepare;
 pub mod record;

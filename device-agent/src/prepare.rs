@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fleet_domain::JobId;
+use fleet_domain::{JobId, error_chain};
 use fleet_wire::command::JobDocument;
 use procedure::{Artifact, Inputs, Plan};
 
-use crate::fetch::{FetchError, Fetcher, Wanted, chain};
+use crate::fetch::{FetchError, Fetcher, Wanted};
 
 /// Largest procedure, bytes.
 const MAX_PROCEDURE_BYTES: u64 = 256 * 1024;
@@ -107,7 +107,7 @@ impl PrepareError {
 
     /// The error with its causes, for the rejection's detail.
     pub fn detail(&self) -> String {
-        chain(self)
+        error_chain(self)
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use fleet_domain::{Slot, StoreGeneration};
+use fleet_settings::{FolderLock, LockError, Settings as _};
 use fleet_store::{Store, StoreError};
 use fleet_store_sqlite::{OpenError, SqliteStore};
 use tokio::net::TcpListener;
@@ -21,7 +22,6 @@ use crate::endpoints::{Endpoints, EndpointsFile};
 use crate::http::types::Check;
 use crate::http::{self, Shared};
 use crate::ingest::{self, CommitHealth, Ingest, IngestParts, Slots};
-use crate::lock::{FolderLock, LockError};
 use crate::metrics::Metrics;
 use crate::signer::{Signer, SignerError};
 use crate::stream::{Feed, FeedTask};
@@ -167,7 +167,7 @@ impl App {
     /// Says what is in the way and which setting changes it.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let now = fleet_clock::wall_now();
-        let lock = FolderLock::take(&config.data_dir, now)?;
+        let lock = Config::PROGRAM.lock_folder(&config.data_dir, now)?;
         // Ports before anything is started: a taken one is the most common fault.
         let listener = TcpListener::bind(config.http.listen)
             .await
@@ -210,6 +210,7 @@ impl App {
         let closing = CancellationToken::new();
         let router = http::router(Arc::new(Shared {
             plant: config.plant.clone(),
+            time_zone: config.time_zone.clone(),
             config: config.http.clone(),
             store,
             dispatch,
@@ -301,7 +302,8 @@ impl App {
     }
 }
 
-async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
+/// Opens, or makes, the database of the data folder.
+pub(crate) async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
     let generation = StoreGeneration(fleet_clock::new_uuid());
     let path = config.data_dir.join("fleet.db");
     SqliteStore::open(&path, config.plant.clone(), fleet_clock::wall_now(), generation)

@@ -7,15 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fleet_telemetry::{LogFormat, TelemetryConfig};
+use fleet_settings::{ConfigCommand, EXIT_HELD, EXIT_OTHER, EXIT_SETTINGS, Settings as _, print};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
-use crate::config::{self, Config, defaults_toml};
-use crate::http::error::chain;
-
-const CONFIGURATION: u8 = 2;
-const HELD: u8 = 3;
+use crate::config::Config;
+use crate::restore;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -42,18 +39,10 @@ enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
-}
-
-#[derive(Debug, Subcommand)]
-enum ConfigCommand {
-    /// Print the settings as they are.
-    Print {
-        /// Print every key with its default and meaning instead.
-        #[arg(long)]
-        defaults: bool,
-    },
-    /// Say what is wrong with the settings, all of it.
-    Check,
+    /// Say that the database was put back from a backup; only while no server runs on the data folder.
+    ///
+    /// Begins a new generation: every bench states again what it holds, and no job is offered until each has.
+    DeclareRestored,
 }
 
 /// Runs the program.
@@ -66,69 +55,39 @@ pub fn main() -> ExitCode {
             Ok(config) => run(config),
             Err(code) => code,
         },
-        Command::Config {
-            command: ConfigCommand::Print { defaults: true },
-        } => print(&defaults_toml()),
-        Command::Config {
-            command: ConfigCommand::Print { defaults: false },
-        } => match read(cli.config.as_deref()) {
-            Ok(config) => print(&format!("{config:#?}\n")),
+        Command::Config { command } => command.run::<Config>(cli.config.as_deref()),
+        Command::Openapi => {
+            print(&crate::http::openapi_text());
+            ExitCode::SUCCESS
+        }
+        Command::DeclareRestored => match read(cli.config.as_deref()) {
+            Ok(config) => declare_restored(&config),
             Err(code) => code,
         },
-        Command::Config {
-            command: ConfigCommand::Check,
-        } => match read(cli.config.as_deref()) {
-            Ok(_) => print("the configuration is valid\n"),
-            Err(code) => code,
-        },
-        Command::Openapi => print(&crate::http::openapi_text()),
     }
 }
 
-fn print(text: &str) -> ExitCode {
-    use std::io::Write;
-    // A reader that went away (`| head`) is no error of ours.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    ExitCode::SUCCESS
-}
-
-fn complain(text: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "fleet-server: {text}");
-}
-
 fn read(file: Option<&Path>) -> Result<Config, ExitCode> {
-    config::load(file).map_err(|error| {
-        complain(&chain(&error));
-        ExitCode::from(CONFIGURATION)
-    })
+    fleet_settings::load(file).map_err(|error| Config::PROGRAM.fails(&error, EXIT_SETTINGS))
+}
+
+fn exit_code(held: bool) -> u8 {
+    if held { EXIT_HELD } else { EXIT_OTHER }
 }
 
 fn run(config: Config) -> ExitCode {
-    let telemetry = TelemetryConfig {
-        log: config.telemetry.log.clone(),
-        log_format: if config.telemetry.log_json {
-            LogFormat::Json
-        } else {
-            LogFormat::Text
-        },
-        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("no threads can be started: {error}"));
+            Config::PROGRAM.complain(&format!("no threads can be started: {error}"));
             return ExitCode::FAILURE;
         }
     };
     let code = runtime.block_on(async {
         // Inside the runtime: the exporter needs one.
-        let guard = match fleet_telemetry::init("fleet-server", &telemetry) {
+        let guard = match fleet_telemetry::init("fleet-server", &config.telemetry) {
             Ok(guard) => guard,
-            Err(error) => {
-                complain(&chain(&error));
-                return ExitCode::from(CONFIGURATION);
-            }
+            Err(error) => return Config::PROGRAM.fails(&error, EXIT_SETTINGS),
         };
         let code = serve(config).await;
         // The last flush blocks its thread.
@@ -139,12 +98,31 @@ fn run(config: Config) -> ExitCode {
     code
 }
 
+fn declare_restored(config: &Config) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Config::PROGRAM.complain(&format!("no runtime can be started: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(restore::declare(config)) {
+        Ok(generation) => {
+            print(&format!(
+                "generation {generation} has begun; start the server, and release benches that can't be waited for\n"
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(error) => Config::PROGRAM.fails(&error, exit_code(error.is_held())),
+    }
+}
+
 async fn serve(config: Config) -> ExitCode {
     let (mut terminate, mut interrupt) =
         match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
             (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
             (Err(error), _) | (_, Err(error)) => {
-                complain(&format!("signals can't be handled: {error}"));
+                Config::PROGRAM.complain(&format!("signals can't be handled: {error}"));
                 return ExitCode::FAILURE;
             }
         };
@@ -155,14 +133,7 @@ async fn serve(config: Config) -> ExitCode {
     };
     let mut app = match started {
         Ok(app) => app,
-        Err(error) => {
-            complain(&chain(&error));
-            return if error.is_held() {
-                ExitCode::from(HELD)
-            } else {
-                ExitCode::FAILURE
-            };
-        }
+        Err(error) => return Config::PROGRAM.fails(&error, exit_code(error.is_held())),
     };
     let endpoints = app.endpoints();
     tracing::info!(http = endpoints.http, mqtt = endpoints.mqtt, plant = %endpoints.plant, "ready");

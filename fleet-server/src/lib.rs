@@ -14,8 +14,8 @@ pub mod endpoints;
 mod failpoints;
 mod http;
 mod ingest;
-pub mod lock;
 mod metrics;
+mod restore;
 pub mod signer;
 mod stream;
 

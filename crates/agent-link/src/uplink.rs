@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fleet_domain::{DeviceId, EventId, PlantId, Seq, SpoolId, StoreGeneration};
+use fleet_domain::{DeviceId, EventId, PlantId, Seq, SpoolId, StoreGeneration, error_chain};
 use fleet_wire::event::EventBody;
 use fleet_wire::limits::{MAX_PACKET_OVERHEAD_BYTES, MAX_PAYLOAD_BYTES, MAX_SPOOLS};
 use fleet_wire::receipt::{Receipt, Rejection, SyncAnswer};
@@ -494,11 +494,7 @@ fn wire_predecessor(predecessor: spool::Predecessor) -> properties::Predecessor 
 }
 
 fn disk_alarm(error: &SpoolError) -> LinkEffect {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    LinkEffect::Alarm(AlarmKind::Disk { error: text })
+    LinkEffect::Alarm(AlarmKind::Disk {
+        error: error_chain(error),
+    })
 }

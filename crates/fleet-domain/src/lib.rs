@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or draws a random number: time and identifiers come in
 //! as arguments, so a simulation can own them.
 
+mod cause;
 pub mod ids;
 pub mod job;
 pub mod ledger;
@@ -11,6 +12,7 @@ pub mod report;
 pub mod verdict;
 pub mod withdraw;
 
+pub use cause::error_chain;
 pub use ids::{
     DeviceId, EventId, IdError, JobId, OfferId, PlantId, RunId, Seq, Slot, SpoolId, StoreGeneration, Vin,
 };

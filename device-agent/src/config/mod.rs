@@ -12,8 +12,7 @@ use std::path::PathBuf;
 use fleet_domain::{DeviceId, PlantId};
 use fleet_telemetry::TelemetryConfig;
 
-pub use keys::{KEYS, Key, defaults_toml};
-pub use load::{ConfigError, Fault, load};
+pub use keys::KEYS;
 
 /// Prefix of the environment variables.
 pub const ENV_PREFIX: &str = "DEVICE_AGENT__";

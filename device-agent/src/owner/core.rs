@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use agent_core::{Append, AttemptKey, Effect, Event, SyncParts, Times};
 use agent_link::{AppendError, EventDraft, LinkInput};
-use fleet_domain::EventId;
+use fleet_domain::{EventId, error_chain};
 use fleet_wire::EventBody;
 use fleet_wire::command::JobDocument;
 use fleet_wire::event::{AttemptRef, JobFinished};
@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use super::{Input, Owner};
 use crate::attempt::{self, Order};
 use crate::crashsafe;
-use crate::fetch::chain;
 use crate::prepare;
 
 /// What became of an append.
@@ -143,8 +142,8 @@ impl Owner {
         if !self.unsynced.is_empty() {
             match tokio::task::block_in_place(|| self.uplink.sync()) {
                 Ok(()) => self.are_durable(events),
-                Err(error @ SpoolError::Disk { .. }) => refused = Some(chain(&error)),
-                Err(error) => return self.spool_has_failed(chain(&error), events),
+                Err(error @ SpoolError::Disk { .. }) => refused = Some(error_chain(&error)),
+                Err(error) => return self.spool_has_failed(error_chain(&error), events),
             }
         }
         if let Some(detail) = refused {
@@ -202,11 +201,11 @@ impl Owner {
             match self.uplink.append(&draft, &body) {
                 Ok(_) => return Ok(Written::Yes),
                 Err(AppendError::Spool(error @ SpoolError::Disk { .. })) => {
-                    return Ok(Written::NotYet(chain(&error)));
+                    return Ok(Written::NotYet(error_chain(&error)));
                 }
-                Err(AppendError::Spool(error)) => return Err(chain(&error)),
+                Err(AppendError::Spool(error)) => return Err(error_chain(&error)),
                 Err(error @ (AppendError::Encode(_) | AppendError::TooLarge { .. })) => {
-                    tracing::error!(error = chain(&error), "an event is cut down");
+                    tracing::error!(error = error_chain(&error), "an event is cut down");
                     if !cut_down(&mut body, &error.to_string()) {
                         // Nothing is left to cut: without it the others still count.
                         return Ok(Written::Yes);

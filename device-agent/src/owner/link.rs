@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 
 use agent_core::{Append, Event};
 use agent_link::{AlarmKind, LinkEffect, LinkEvent, LinkInput};
-use fleet_domain::{SpoolId, Vin};
+use fleet_domain::{SpoolId, Vin, error_chain};
 use fleet_wire::EventBody;
 
 use super::Owner;
 use super::core::fresh_event_id;
-use crate::fetch::chain;
 
 impl Owner {
     pub(crate) fn take_link(&mut self, event: LinkEvent) {
@@ -91,7 +90,7 @@ impl Owner {
             LinkEvent::Undecodable { channel, error } => {
                 tracing::warn!(
                     channel = channel.as_str(),
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "a document was dropped"
                 );
             }
@@ -153,7 +152,7 @@ impl Owner {
                 self.write_again();
             }
             Err(error) => events.push_back(Event::SpoolFailed {
-                detail: chain(&error),
+                detail: error_chain(&error),
             }),
         }
         for event in events {
@@ -192,7 +191,7 @@ impl Owner {
         }
         let refusing = match tokio::task::block_in_place(|| self.uplink.room()) {
             Ok(room) => room.refusing,
-            Err(error) => Some(chain(&error)),
+            Err(error) => Some(error_chain(&error)),
         };
         if refusing != self.refusing {
             if let Some(reason) = &refusing {
@@ -206,7 +205,7 @@ impl Owner {
     pub(crate) fn compact(&mut self) {
         let wall = fleet_clock::wall_now();
         if let Err(error) = tokio::task::block_in_place(|| self.uplink.compact(wall)) {
-            tracing::warn!(error = chain(&error), "old events stay for now");
+            tracing::warn!(error = error_chain(&error), "old events stay for now");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use doip::{Backoff, Connection, ConnectionConfig, LinkError, Target};
+use fleet_domain::error_chain;
 use procedure::Failure;
 use tokio::time::{Instant, sleep_until};
 use uds::{Addressing, Client, ClientConfig, Completion, Event, LinkFault, Output, Request, SendError};
@@ -45,7 +46,7 @@ impl Link {
         let config = ConnectionConfig::new(entity, tester_address);
         let connection = Connection::connect_with_backoff(config, Backoff::default(), within)
             .await
-            .map_err(|error| chain(&error))?;
+            .map_err(|error| error_chain(&error))?;
         let target = connection
             .target(address.physical)
             .await
@@ -181,16 +182,4 @@ async fn announced_vin(vehicle: VehicleConfig) -> Option<String> {
         .inspect_err(|error| tracing::debug!(%error, "runner.identify_vehicle failed"))
         .ok()??;
     vehicle.announcement.vin_text().map(str::to_owned)
-}
-
-/// An error with its sources.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    text
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use fleet_domain::error_chain;
 use procedure::{Command, Effect, Engine, Event, FinalOutcome, Inputs, Mode, Plan};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::link::{Address, Link, chain};
+use super::link::{Address, Link};
 use super::report::{FinalReport, FinishedStep, Report};
 use super::signer::{Signer, Subject};
 use super::{Attempt, VehicleConfig, artifact_notes};
@@ -270,7 +271,7 @@ impl Performer {
         match self.keep(written).await {
             Ok((journal, result)) => {
                 self.journal = Some(journal);
-                Event::Journaled(result.map_err(|error| chain(&error)))
+                Event::Journaled(result.map_err(|error| error_chain(&error)))
             }
             Err(error) => Event::Journaled(Err(error.to_string())),
         }

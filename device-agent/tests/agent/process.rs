@@ -1,6 +1,7 @@
 //! A real agent without broker, server and vehicle: lock, status, orderly end.
 
-use device_agent::lock::FolderLock;
+use device_agent::config::Config;
+use fleet_settings::Settings as _;
 
 use crate::support::{Running, agent, status_json, status_table, stderr, write_config};
 
@@ -22,7 +23,10 @@ fn the_folder_is_free_again_after_a_kill() {
     let first = Running::start(dir.path());
     first.status();
     drop(first);
-    FolderLock::take(&dir.path().join("data"), fleet_clock::wall_now()).unwrap();
+    let folder = dir.path().join("data");
+    Config::PROGRAM
+        .lock_folder(&folder, fleet_clock::wall_now())
+        .unwrap();
 }
 
 #[test]

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use fleet_domain::PlantId;
+use fleet_telemetry::TelemetryConfig;
 
-pub use keys::{KEYS, Key, defaults_toml};
-pub use load::{ConfigError, Fault, load};
+pub use keys::KEYS;
 
 /// Prefix of the environment variables.
 pub const ENV_PREFIX: &str = "FLEET_SERVER__";
@@ -27,6 +27,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `allow_remote`
     pub allow_remote: bool,
+    /// `time_zone`
+    pub time_zone: String,
     /// `http.*`
     pub http: HttpConfig,
     /// `mqtt.*`
@@ -40,7 +42,7 @@ pub struct Config {
     /// `signer.secrets_file`
     pub signer_secrets: Option<PathBuf>,
     /// `telemetry.*`
-    pub telemetry: TelemetrySettings,
+    pub telemetry: TelemetryConfig,
 }
 
 /// `http.*`
@@ -88,24 +90,13 @@ pub struct IngestConfig {
     pub lease: Duration,
 }
 
-/// `telemetry.*`
-#[derive(Debug, Clone)]
-pub struct TelemetrySettings {
-    /// Filter of the log, such as `info,fleet_server=debug`.
-    pub log: String,
-    /// One JSON object a line instead of text.
-    pub log_json: bool,
-    /// OTLP over HTTP/protobuf, such as `http://127.0.0.1:4318`.
-    pub otlp_endpoint: Option<String>,
-}
-
 impl Config {
     /// The defaults with a data folder and free ports, for tests and tools that start a server inside themselves.
     ///
     /// # Panics
     /// Never: the defaults are checked by a test.
     pub fn for_folder(plant: PlantId, data_dir: PathBuf) -> Self {
-        let mut config = load::from_figment(&load::defaults()).unwrap_or_else(|faults| panic!("{faults}"));
+        let mut config = fleet_settings::defaults::<Self>().unwrap_or_else(|faults| panic!("{faults}"));
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         config.plant = plant;
         config.data_dir = data_dir;

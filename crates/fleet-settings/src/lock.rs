@@ -1,4 +1,4 @@
-//! One agent per data folder, enforced by a lock of the kernel: it ends with the process, however that ends.
+//! One program per data folder, enforced by a lock of the kernel: it ends with the process, however that ends.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -9,20 +9,21 @@ use jiff::Timestamp;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// Name of the lock file in the data folder.
-pub const LOCK_FILE: &str = "agent.lock";
+use crate::Program;
 
 /// Why the data folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another agent has it.
+    /// Another process of the same program has it.
     #[error(
-        "data folder {folder} is held by another device-agent ({holder}): stop it, or set data_dir to another folder"
+        "data folder {folder} is held by another {program} ({holder}): stop it, or set data_dir to another folder"
     )]
     Held {
         /// The folder.
         folder: PathBuf,
-        /// Its process and start, as it wrote them.
+        /// Name of the program.
+        program: &'static str,
+        /// The holder's process and start, as it wrote them.
         holder: String,
     },
     /// The folder or the lock file can't be made or written.
@@ -44,12 +45,12 @@ pub struct FolderLock {
     _file: Flock<File>,
 }
 
-impl FolderLock {
-    /// Makes the folder, if need be, for this user only, and locks it.
+impl Program {
+    /// Makes the data folder if need be and locks it. `now` is what the next one is told as the start.
     ///
     /// # Errors
-    /// When another agent holds it, naming that agent, or when the folder can't be written.
-    pub fn take(folder: &Path, now: Timestamp) -> Result<Self, LockError> {
+    /// When another process holds it, naming that one, or when the folder can't be written.
+    pub fn lock_folder(&self, folder: &Path, now: Timestamp) -> Result<FolderLock, LockError> {
         let io = |action| {
             move |source| LockError::Io {
                 folder: folder.to_owned(),
@@ -59,7 +60,7 @@ impl FolderLock {
         };
         DirBuilder::new()
             .recursive(true)
-            .mode(0o700)
+            .mode(self.folder_mode)
             .create(folder)
             .map_err(io("making it"))?;
         let file = OpenOptions::new()
@@ -67,22 +68,15 @@ impl FolderLock {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(folder.join(LOCK_FILE))
+            .open(folder.join(self.lock_file))
             .map_err(io("opening its lock file"))?;
         let mut file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(file) => file,
             Err((mut file, Errno::EWOULDBLOCK)) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder)
-                    .map_err(io("reading its lock file"))?;
-                // The holder may be about to write its name; without one it is a refusal all the same.
-                let holder = match holder.trim() {
-                    "" => "its name is not written yet".to_owned(),
-                    name => name.replace('\n', ", "),
-                };
                 return Err(LockError::Held {
                     folder: folder.to_owned(),
-                    holder,
+                    program: self.name,
+                    holder: holder(&mut file).map_err(io("reading its lock file"))?,
                 });
             }
             Err((_, errno)) => return Err(io("locking its lock file")(errno.into())),
@@ -94,6 +88,16 @@ impl FolderLock {
             file.sync_all()
         };
         write().map_err(io("writing its lock file"))?;
-        Ok(Self { _file: file })
+        Ok(FolderLock { _file: file })
     }
+}
+
+fn holder(file: &mut File) -> std::io::Result<String> {
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    // The holder may be about to write its name; without one it is a refusal all the same.
+    Ok(match text.trim() {
+        "" => "its name is not written yet".to_owned(),
+        name => name.replace('\n', ", "),
+    })
 }
