@@ -3,7 +3,7 @@
 
 use fleet_domain::report::StepReport;
 use fleet_domain::{
-    AttemptRef, BenchReport, DeviceId, Job, JobEvent, JobKind, JobState, Standing, Verdict, Vin,
+    AttemptRef, BenchReport, DeviceId, Job, JobEvent, JobKind, JobState, Standing, Verdict, Vin, error_chain,
 };
 use fleet_store::{AlarmKind, NewJob, ProcedureUse, StoreError};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
@@ -28,20 +28,10 @@ impl From<StoreError> for Unprojected {
     /// A refused statement is the event's fault; everything else is the database's.
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Statement(source) => Self::Data(chain(source.as_ref())),
+            StoreError::Statement(source) => Self::Data(error_chain(source.as_ref())),
             other => Self::Store(other),
         }
     }
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
 }
 
 pub(super) async fn project(
