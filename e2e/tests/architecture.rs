@@ -169,6 +169,7 @@ fn one_database_crate_knows_sql_and_one_broker_module_the_broker() {
         ("mqtt5", &["fleet-server"]),
         ("axum", &["fleet-server", "fleet-testkit"]),
         ("simple_doip", &["doip"]),
+        ("figment", &["fleet-server", "fleet-settings"]),
     ] {
         for id in &workspace.members {
             let direct = workspace.normal[id]
