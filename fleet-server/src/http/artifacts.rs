@@ -7,12 +7,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fleet_domain::error_chain;
 use fleet_store::ArtifactRow;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::error::{ApiError, chain};
+use super::error::ApiError;
 use super::extract::{self, ApiPath};
 use super::principal::Principal;
 use super::types::{ArtifactInfo, ArtifactList, Problem};
@@ -63,7 +64,7 @@ pub(super) async fn put(
         .map_err(disk)?;
     let mut pieces = body.into_data_stream();
     while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|error| ApiError::bad_body(chain(&error)))?;
+        let piece = piece.map_err(|error| ApiError::bad_body(error_chain(&error)))?;
         upload.write(&piece).await.map_err(disk)?;
     }
     // The file first: a row never names a file that is not there.

@@ -1,10 +1,9 @@
 //! Every refusal is a problem document (RFC 9457) with a stable code.
 
-use std::error::Error;
-
 use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use fleet_domain::error_chain;
 use fleet_store::{ConflictKind, StoreError};
 
 use super::types::{Diagnostic, Problem};
@@ -99,22 +98,6 @@ impl ApiError {
     }
 }
 
-/// The chain of an error as one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // Some libraries repeat their source in their own text.
-        if !text.contains(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        source = inner.source();
-    }
-    text
-}
-
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = Problem {
@@ -136,7 +119,7 @@ impl IntoResponse for ApiError {
 
 impl From<JsonRejection> for ApiError {
     fn from(rejection: JsonRejection) -> Self {
-        let detail = chain(&rejection);
+        let detail = error_chain(&rejection);
         match rejection {
             JsonRejection::JsonDataError(_) => Self::bad_shape(detail),
             JsonRejection::MissingJsonContentType(_) => {
@@ -153,20 +136,20 @@ impl From<BytesRejection> for ApiError {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
             Self::too_large("http.max_body_bytes is the limit")
         } else {
-            Self::bad_body(chain(&rejection))
+            Self::bad_body(error_chain(&rejection))
         }
     }
 }
 
 impl From<QueryRejection> for ApiError {
     fn from(rejection: QueryRejection) -> Self {
-        Self::bad_query(chain(&rejection))
+        Self::bad_query(error_chain(&rejection))
     }
 }
 
 impl From<PathRejection> for ApiError {
     fn from(rejection: PathRejection) -> Self {
-        Self::bad_id(chain(&rejection))
+        Self::bad_id(error_chain(&rejection))
     }
 }
 
@@ -178,7 +161,7 @@ impl From<StoreError> for ApiError {
             StoreError::Conflict { .. } => Self::version_taken(error.to_string()),
             StoreError::Transition(transition) => Self::state_conflict(transition.to_string()),
             error => {
-                let text = chain(&error);
+                let text = error_chain(&error);
                 tracing::error!(error = text, "the store refused a request");
                 // Addresses and paths of the inside stay in the log.
                 Self::store_unavailable("try again; the server's log says more")

@@ -38,7 +38,7 @@ async fn checks(state: &AppState) -> Vec<Check> {
     let mut checks = state.health.checks();
     let (ok, detail) = match state.store.counts().await {
         Ok(_) => (true, "it can be read".to_owned()),
-        Err(error) => (false, super::error::chain(&error)),
+        Err(error) => (false, fleet_domain::error_chain(&error)),
     };
     checks.push(Check {
         name: "store_read".to_owned(),
