@@ -5,10 +5,16 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use fleet_testkit::Program;
 
 use crate::doctor::{FOR_TESTS, cargo_deny, chromium, provide};
 use crate::page;
 use crate::workspace::{cargo, command, counts, npm, run_logged, target_dir};
+
+/// The demo's programs are built by then, but a cold machine may be slow.
+const PAGE_WITHIN: Duration = Duration::from_mins(10);
+/// It ends three benches, a server and the vehicles in order.
+const DEMO_ENDS_WITHIN: Duration = Duration::from_mins(1);
 
 /// How a part went. A part that counts no tests is one check.
 struct Part {
@@ -74,14 +80,14 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     gate.check("demo", demo);
     if gate.passed("page: build") {
         gate.tests("page: in Chromium", |logs| {
-            let path = chromium().context("Chromium is missing: `cargo xtask doctor --install`")?;
-            vitest(
-                npm().args(["run", "test:browser"]).env("CHROMIUM", path),
-                &logs.join("ui-browser.log"),
-            )
+            vitest(&mut browser_tests()?, &logs.join("ui-browser.log"))
         });
+        gate.tests("page: of a server", page_of_a_server);
     } else {
-        gate.not_run(&["page: in Chromium"], "the page was not built");
+        gate.not_run(
+            &["page: in Chromium", "page: of a server"],
+            "the page was not built",
+        );
     }
     Ok(gate.close())
 }
@@ -175,6 +181,54 @@ fn demo(logs: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn browser_tests() -> anyhow::Result<Command> {
+    let path = chromium().context("Chromium is missing: `cargo xtask doctor --install`")?;
+    let mut tests = npm();
+    tests.args(["run", "test:browser"]).env("CHROMIUM", path);
+    Ok(tests)
+}
+
+/// The page as a running server gives it, with the benches and jobs of the demo.
+fn page_of_a_server(logs: &Path) -> anyhow::Result<Outcome> {
+    let folder = tempfile::tempdir().context("cannot make a folder")?;
+    let data = folder.path().display().to_string();
+    let log = logs.join("demo-page.log");
+    if log.exists() {
+        std::fs::remove_file(&log).with_context(|| format!("cannot remove {}", log.display()))?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    runtime.block_on(async {
+        let mut demo = Program::new("demo", Path::new("/proc/self/exe"), &log)
+            .args(["demo", "--data", &data])
+            .start()?;
+        let shown = demo.until_ready("the page's address", PAGE_WITHIN, || {
+            page_address(&std::fs::read_to_string(&log).ok()?)
+        });
+        let tested = match shown.await {
+            Ok(address) => browser_tests()
+                .and_then(|mut tests| vitest(tests.env("PAGE_URL", address), &logs.join("ui-server.log"))),
+            Err(error) => Err(error),
+        };
+        // Killed it would leave its own programs behind.
+        let ended = demo.terminate(DEMO_ENDS_WITHIN).await?;
+        if !ended.success() {
+            bail!("the demo ended with {ended}, see {}", log.display());
+        }
+        tested
+    })
+}
+
+/// What the demo says when its jobs are finished.
+fn page_address(said: &str) -> Option<String> {
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("The page is at "))?;
+    Some(line.split_once(". ")?.0.to_owned())
+}
+
 /// Runs tests with cargo and adds up what its runs say.
 fn cargo_tests(command: &mut Command, log: &Path) -> anyhow::Result<Outcome> {
     let done = run_logged(command, log);
@@ -198,7 +252,7 @@ fn outcome(passed: u64, failed: u64, done: anyhow::Result<String>) -> anyhow::Re
         Ok(_) => Ok((
             passed,
             failed,
-            Some("failed tests, but the runner ended with 0".to_owned()),
+            Some("failed or ignored tests, but the runner ended with 0".to_owned()),
         )),
         Err(error) => Ok((passed, failed.max(1), Some(format!("{error:#}")))),
     }
@@ -232,6 +286,14 @@ mod tests {
     fn the_results_of_all_test_programs_are_added_up_and_an_ignored_test_is_a_failed_one() {
         assert_eq!(cargo_counts(RUNS), (11, 3));
         assert_eq!(cargo_counts("error: could not compile"), (0, 0));
+    }
+
+    #[test]
+    fn the_pages_address_is_said_when_the_jobs_are_finished() {
+        let said =
+            "page: http://127.0.0.1:1\nqueued 3 jobs\n\nThe page is at http://127.0.0.1:1. Ctrl-C ends it.\n";
+        assert_eq!(page_address(said).as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!(page_address("page: http://127.0.0.1:1\nqueued 3 jobs\n"), None);
     }
 
     #[test]
