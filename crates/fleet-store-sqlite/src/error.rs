@@ -62,3 +62,8 @@ impl From<TooLarge> for StoreError {
         Self::Statement(error.into())
     }
 }
+
+/// The method is being built.
+pub(crate) fn not_there_yet() -> StoreError {
+    StoreError::Unavailable("not there yet".into())
+}

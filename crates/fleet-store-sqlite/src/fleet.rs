@@ -151,6 +151,10 @@ pub(crate) async fn bench_ledger(
             gaps: row.u64("gaps")?,
             conflicts: row.u64("conflicts")?,
             in_outbox: row.u64("in_outbox")?,
+            in_kafka: 0,
+            already_in_kafka: 0,
+            unrelayable: 0,
+            expired: 0,
         })
     })
     .collect()
@@ -187,6 +191,10 @@ pub(crate) async fn ledger_totals(store: &SqliteStore) -> Result<LedgerTotals, S
         gaps: row.u64("gaps")?,
         conflicts: row.u64("conflicts")?,
         in_outbox: row.u64("in_outbox")?,
+        in_kafka: 0,
+        already_in_kafka: 0,
+        unrelayable: 0,
+        expired: 0,
         unprojected: row.u64("unprojected")?,
         dead_letters: row.u64("dead_letters")?,
     })

@@ -25,10 +25,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fleet_domain::{DeviceId, JobId, PlantId, Seq, Slot, SpoolId, StoreGeneration};
 use fleet_store::{
-    AlarmRow, ArtifactRow, AttemptRow, BenchFilter, BenchRow, Changes, Created, DeadLetterRow, DesiredList,
-    DispatchOutcome, EventRow, IngestBatch, IngestOutcome, JobChange, JobFilter, JobRow, LedgerTotals,
-    NewJob, OutboxRow, Page, Paged, ProcedureRow, SlotTerm, SpoolCounts, StepRow, Store, StoreCounts,
-    StoreError,
+    Advanced, AlarmRow, ArtifactRow, AttemptRow, BenchFilter, BenchRow, Changes, Created, DeadLetterRow,
+    DesiredList, DispatchOutcome, EventRow, IngestBatch, IngestOutcome, JobChange, JobFilter, JobRow,
+    KafkaHigh, LedgerTotals, NewAlarm, NewJob, OutboxAdvance, OutboxCursor, OutboxRead, OutboxRow, Page,
+    Paged, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention, SlotLease,
+    SlotTerm, SpoolCounts, StepRow, Store, StoreCounts, StoreError,
 };
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -199,6 +200,16 @@ impl Store for SqliteStore {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    async fn prepare(&self, _now: Timestamp) -> Result<(), StoreError> {
+        self.check().await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        lease::read_generation(&mut *self.readers.acquire().await.map_err(from_sqlx)?)
+            .await
+            .map(|_| ())
+    }
+
     async fn declare_restored(
         &self,
         candidate: StoreGeneration,
@@ -228,6 +239,24 @@ impl Store for SqliteStore {
 
     async fn release_slots(&self, terms: &[SlotTerm]) -> Result<(), StoreError> {
         lease::release(self, terms).await
+    }
+
+    async fn slot_leases(&self) -> Result<Vec<SlotLease>, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn announce_replica(
+        &self,
+        _notice: &ReplicaNotice,
+        _now: Timestamp,
+        _ttl: Duration,
+    ) -> Result<Vec<ReplicaRow>, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn withdraw_replica(&self, _owner: &str) -> Result<(), StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn replicas(&self, _now: Timestamp) -> Result<Vec<ReplicaRow>, StoreError> {
+        Err(error::not_there_yet())
     }
 
     async fn ingest(&self, batch: IngestBatch) -> Result<IngestOutcome, StoreError> {
@@ -332,15 +361,79 @@ impl Store for SqliteStore {
     async fn outbox_read(&self, after: u64, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         outbox::read(self, after, limit).await
     }
-    async fn outbox_advance(&self, through: u64, _now: Timestamp) -> Result<(), StoreError> {
-        outbox::advance(self, through).await
+    async fn claim_relay(
+        &self,
+        _owner: &str,
+        _now: Timestamp,
+        _ttl: Duration,
+    ) -> Result<Option<RelayTerm>, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn renew_relay(
+        &self,
+        _term: RelayTerm,
+        _now: Timestamp,
+        _ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn release_relay(&self, _term: RelayTerm) -> Result<(), StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn outbox_after(&self, _after: OutboxCursor, _limit: u32) -> Result<OutboxRead, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn outbox_advance(
+        &self,
+        _advance: &OutboxAdvance,
+        _now: Timestamp,
+    ) -> Result<Advanced, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn refuse_outbox_row(
+        &self,
+        _term: RelayTerm,
+        _row: OutboxCursor,
+        _code: &str,
+        _reason: &str,
+        _now: Timestamp,
+    ) -> Result<Advanced, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn relay_row(&self) -> Result<RelayRow, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn report_cursor_lost(
+        &self,
+        _term: RelayTerm,
+        _detail: &str,
+        _cursor_generation: StoreGeneration,
+        _spare: StoreGeneration,
+        _now: Timestamp,
+    ) -> Result<StoreGeneration, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn begin_reconciled(
+        &self,
+        _term: RelayTerm,
+        _highs: &[KafkaHigh],
+        _now: Timestamp,
+    ) -> Result<OutboxCursor, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn kafka_highs(&self) -> Result<Vec<KafkaHigh>, StoreError> {
+        Err(error::not_there_yet())
+    }
+    async fn raise_alarm(&self, _alarm: &NewAlarm, _now: Timestamp) -> Result<AlarmRow, StoreError> {
+        Err(error::not_there_yet())
     }
 
     async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError> {
         changes::changes(self, since, limit).await
     }
-    async fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
-        changes::prune(self, now).await
+    async fn prune(&self, now: Timestamp, _retention: Retention) -> Result<PruneOutcome, StoreError> {
+        changes::prune(self, now).await?;
+        Ok(PruneOutcome::default())
     }
 
     async fn put_procedure(&self, procedure: ProcedureRow) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! Stored events, the outbox and the dead letters.
 
 use fleet_domain::{DeviceId, Digest, EventId, Seq, SpoolId};
-use fleet_store::{DeadLetterRow, EventRow, EventStanding, OutboxRow, Page, Paged, StoreError};
+use fleet_store::{DeadLetterRow, EventRow, EventStanding, OutboxFate, OutboxRow, Page, Paged, StoreError};
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
@@ -81,23 +81,12 @@ pub(crate) async fn read(store: &SqliteStore, after: u64, most: u32) -> Result<V
             seq: row.u64("outbox_seq")?,
             token: row.uuid("token")?,
             topic: row.text("topic")?,
+            fate: OutboxFate::Waiting,
+            traceparent: None,
             event: event_row(row)?,
         })
     })
     .collect()
-}
-
-pub(crate) async fn advance(store: &SqliteStore, through: u64) -> Result<(), StoreError> {
-    let mut tx = store.begin().await?;
-    sqlx::query(
-        "UPDATE meta SET relayed_through =
-         max(relayed_through, min(?, coalesce((SELECT max(seq) FROM outbox), 0)))",
-    )
-    .bind(int("through", through)?)
-    .execute(&mut *tx)
-    .await
-    .map_err(from_sqlx)?;
-    tx.commit().await.map_err(from_sqlx)
 }
 
 pub(crate) async fn dead_letters(

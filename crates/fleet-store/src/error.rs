@@ -1,6 +1,6 @@
 //! Errors of the storage.
 
-use fleet_domain::{JobId, TransitionError};
+use fleet_domain::{JobId, PlantId, TransitionError};
 
 /// What would have been changed against its nature.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +89,47 @@ pub enum StoreError {
     /// The disk is full. Nothing was changed; nothing is acknowledged until there is room.
     #[error("the database's disk is full")]
     Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database takes no writes: a standby, or set so by a person.
+    #[error("the database takes no writes")]
+    ReadOnly(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database refuses the user or its password.
+    #[error("the database refuses the credentials")]
+    Refused(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The schema was made by a newer version of this program.
+    #[error(
+        "the database has schema {found}, this version knows up to {known}: use the newer version, or restore a backup from before the upgrade"
+    )]
+    SchemaTooNew {
+        /// Version of the database's schema.
+        found: i64,
+        /// Newest version that this program knows.
+        known: i64,
+    },
+    /// The schema is older than this program needs, and it may not bring it up to date by itself.
+    #[error("the database has schema {found}, this version needs {known}: run `fleet-server migrate`")]
+    SchemaTooOld {
+        /// Version of the database's schema; 0 for an empty database.
+        found: i64,
+        /// Version that this program needs.
+        known: i64,
+    },
+    /// It belongs to another plant.
+    #[error("the database belongs to plant {found}, the configuration says {expected}")]
+    OtherPlant {
+        /// The plant in the database.
+        found: String,
+        /// The plant of the configuration.
+        expected: PlantId,
+    },
     /// The database file is damaged or holds what this version can't read. A person must act.
     #[error("the database is damaged or holds what this version can't read")]
     Corrupt(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The statement is wrong for the schema: a defect of ours.
     #[error("the database refused a statement")]
     Statement(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Another owner has the lease under which it was to be done. Nothing was changed.
+    #[error("another owner has the lease")]
+    LostTerm,
     /// Not there.
     #[error("{0}")]
     NotFound(NotFoundKind),
@@ -104,4 +139,29 @@ pub enum StoreError {
     /// The job's state does not allow it.
     #[error(transparent)]
     Transition(#[from] TransitionError),
+}
+
+impl StoreError {
+    /// Stable word for the state of the database that the error shows, as in `/readyz` and the metrics. `ok`
+    /// where the database is well and only the request was not.
+    pub fn state(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::ReadOnly(_) => "read_only",
+            Self::Full(_) => "full",
+            Self::SchemaTooNew { .. } => "schema_too_new",
+            Self::SchemaTooOld { .. } => "schema_too_old",
+            Self::OtherPlant { .. } => "other_plant",
+            Self::Corrupt(_) => "damaged",
+            Self::Statement(_) => "failing",
+            Self::LostTerm | Self::NotFound(_) | Self::Conflict(_) | Self::Transition(_) => "ok",
+        }
+    }
+
+    /// Whether the same call may succeed later without a change by its caller: the database is ill, not the
+    /// request.
+    pub fn is_passing(&self) -> bool {
+        self.state() != "ok" && !matches!(self, Self::Statement(_))
+    }
 }

@@ -242,11 +242,23 @@ pub enum AlarmKind {
     Misplaced,
     /// No offer is made: benches have not synced since a restore.
     OffersHeld,
+    /// Kafka's cursor names no row of this database: it was restored. The relay stands still.
+    RelayCursorLost,
+    /// Kafka holds less than was relayed to it. The relay stands still.
+    KafkaLostData,
+    /// Kafka will never take an event.
+    Unrelayable,
+    /// The relay can't go on before a person acts: a topic is missing or has another partition count.
+    RelayStopped,
+    /// Kafka refuses or hangs; the outbox grows.
+    KafkaDown,
+    /// A living replica uses another broker.
+    OtherBroker,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Conflict,
         Self::BenchRestored,
         Self::UndeclaredRestore,
@@ -260,6 +272,12 @@ impl AlarmKind {
         Self::ReportedJob,
         Self::Misplaced,
         Self::OffersHeld,
+        Self::RelayCursorLost,
+        Self::KafkaLostData,
+        Self::Unrelayable,
+        Self::RelayStopped,
+        Self::KafkaDown,
+        Self::OtherBroker,
     ];
 
     /// Its stable word.
@@ -278,6 +296,12 @@ impl AlarmKind {
             Self::ReportedJob => "reported_job",
             Self::Misplaced => "misplaced",
             Self::OffersHeld => "offers_held",
+            Self::RelayCursorLost => "relay_cursor_lost",
+            Self::KafkaLostData => "kafka_lost_data",
+            Self::Unrelayable => "unrelayable",
+            Self::RelayStopped => "relay_stopped",
+            Self::KafkaDown => "kafka_down",
+            Self::OtherBroker => "other_broker",
         }
     }
 
@@ -285,6 +309,19 @@ impl AlarmKind {
     pub fn of(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
+}
+
+/// An alarm to raise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAlarm {
+    /// What it is about.
+    pub kind: AlarmKind,
+    /// Which one of its kind: the same again is counted.
+    pub subject: String,
+    /// The bench, where it is about one.
+    pub device: Option<DeviceId>,
+    /// For people: what happened, where, and what to do.
+    pub detail: String,
 }
 
 /// An alarm. The same kind about the same subject is one alarm with a count.

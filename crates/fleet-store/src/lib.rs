@@ -8,6 +8,9 @@ mod error;
 mod ingest;
 mod job;
 mod query;
+mod relay;
+mod replicas;
+mod upkeep;
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -20,7 +23,7 @@ use uuid::Uuid;
 pub use error::{ConflictKind, NotFoundKind, StoreError};
 pub use ingest::{
     AlarmKind, AlarmRow, Inbound, InboundEvent, InboundMessage, IngestBatch, IngestCounts, IngestOutcome,
-    Misplaced, ReceiptRow, RejectedEvent, SlotTerm, SyncAnswerRow,
+    Misplaced, NewAlarm, ReceiptRow, RejectedEvent, SlotTerm, SyncAnswerRow,
 };
 pub use job::{
     ArtifactUse, AttemptRow, Created, DesiredEntry, DesiredList, DispatchOutcome, JobChange, JobFilter,
@@ -31,6 +34,11 @@ pub use query::{
     EventStanding, LedgerTotals, OutboxRow, Page, Paged, ProcedureRow, SpoolCounts, StoreCounts,
     outbox_topic,
 };
+pub use relay::{
+    Advanced, KafkaHigh, OutboxAdvance, OutboxCursor, OutboxFate, OutboxRead, RelayRow, RelayTerm,
+};
+pub use replicas::{ReplicaNotice, ReplicaRow, SlotLease};
+pub use upkeep::{PruneOutcome, Retention};
 
 /// Most entries of a bench's list that may be open at once.
 pub const MAX_OPEN_JOBS: usize = 32;
@@ -41,8 +49,22 @@ pub const MAX_OPEN_JOBS: usize = 32;
 /// After a drop the caller doesn't know which, so it asks again; all writes bear being repeated.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The current life of the database.
+    /// The current life of the database; nil until [`Store::prepare`] succeeded.
     fn generation(&self) -> StoreGeneration;
+
+    /// Makes the storage usable: plant and schema are checked, and the schema is brought up to date where that
+    /// is wished. Until it succeeded once, every other method gives [`StoreError::Unavailable`]. Call it until
+    /// it succeeds; afterwards it checks again and changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong, by name: see [`StoreError::state`].
+    async fn prepare(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Whether the database can be reached and takes writes. Cheap: asked every second or two.
+    ///
+    /// # Errors
+    /// What is wrong, by name: see [`StoreError::state`]. A full disk shows only when something is written.
+    async fn check(&self) -> Result<(), StoreError>;
 
     /// Somebody restored the database from a backup and says so: begins a new generation, raised above the
     /// current one where `candidate` is not higher. No offer is made until every known bench has synced in
@@ -55,6 +77,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes a slot's lease: free, expired, or held by the same owner. Each claim is a new term. `None`
     /// while another owner holds it.
+    ///
+    /// Expiry is judged by `now`, the caller's clock. Replicas need clocks that agree to about a second, and
+    /// only so that a lease changes hands neither early nor late; what keeps two owners apart is the term.
     async fn claim_slot(
         &self,
         slot: Slot,
@@ -73,6 +98,22 @@ pub trait Store: Send + Sync + 'static {
 
     /// Gives leases back; terms that were lost are ignored.
     async fn release_slots(&self, terms: &[SlotTerm]) -> Result<(), StoreError>;
+
+    /// All sixteen slots with their leases, by number.
+    async fn slot_leases(&self) -> Result<Vec<SlotLease>, StoreError>;
+
+    /// Says that this replica is alive until `now + ttl`, and removes those that are long dead. Returns the
+    /// living ones, this one too, by owner.
+    async fn announce_replica(
+        &self,
+        notice: &ReplicaNotice,
+        now: Timestamp,
+        ttl: std::time::Duration,
+    ) -> Result<Vec<ReplicaRow>, StoreError>;
+    /// Says that the replica ends. Its leases are not touched.
+    async fn withdraw_replica(&self, owner: &str) -> Result<(), StoreError>;
+    /// The replicas that are alive, by owner.
+    async fn replicas(&self, now: Timestamp) -> Result<Vec<ReplicaRow>, StoreError>;
 
     /// Records a batch (delivery rules 9-18): leases first, then each device's messages in arrival order.
     ///
@@ -163,16 +204,81 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<EventRow>, StoreError>;
 
-    /// Outbox rows after a sequence, with the events' bytes.
+    /// Outbox rows after a sequence, with the events' bytes; for the page. The relay uses
+    /// [`Store::outbox_after`].
     async fn outbox_read(&self, after: u64, limit: u32) -> Result<Vec<OutboxRow>, StoreError>;
-    /// Records how far the outbox was relayed. A lower value than before is ignored.
-    async fn outbox_advance(&self, through: u64, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Takes the relay's lease: free, expired, or held by the same owner. Each claim is a new term. `None`
+    /// while another owner holds it.
+    async fn claim_relay(
+        &self,
+        owner: &str,
+        now: Timestamp,
+        ttl: std::time::Duration,
+    ) -> Result<Option<RelayTerm>, StoreError>;
+    /// Prolongs the lease. `false` when the term was lost.
+    async fn renew_relay(
+        &self,
+        term: RelayTerm,
+        now: Timestamp,
+        ttl: std::time::Duration,
+    ) -> Result<bool, StoreError>;
+    /// Gives the lease back; a term that was lost is ignored.
+    async fn release_relay(&self, term: RelayTerm) -> Result<(), StoreError>;
+    /// Rows behind a cursor in commit order, from one snapshot in which the cursor's own row is there.
+    /// [`OutboxCursor::START`] is there as long as nothing was ever relayed.
+    async fn outbox_after(&self, after: OutboxCursor, limit: u32) -> Result<OutboxRead, StoreError>;
+    /// Records that a Kafka transaction with rows up to a place is committed, and counts them in the ledger.
+    /// A place before what was recorded changes nothing.
+    async fn outbox_advance(&self, advance: &OutboxAdvance, now: Timestamp) -> Result<Advanced, StoreError>;
+    /// Records that Kafka will never take a row: flag, dead letter, alarm and ledger. To be committed before
+    /// the Kafka transaction that passes the row over. The same row again changes nothing.
+    async fn refuse_outbox_row(
+        &self,
+        term: RelayTerm,
+        row: OutboxCursor,
+        code: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<Advanced, StoreError>;
+    /// The relay as the database knows it.
+    async fn relay_row(&self) -> Result<RelayRow, StoreError>;
+    /// Kafka's cursor, written in generation `cursor_generation`, names no row of this database: it was
+    /// restored. Raises the alarm and begins a new generation, unless the current one is newer than the
+    /// cursor's already. Returns the generation that is current then.
+    ///
+    /// # Errors
+    /// [`StoreError::LostTerm`] when another relay has the lease.
+    async fn report_cursor_lost(
+        &self,
+        term: RelayTerm,
+        detail: &str,
+        cursor_generation: StoreGeneration,
+        spare: StoreGeneration,
+        now: Timestamp,
+    ) -> Result<StoreGeneration, StoreError>;
+    /// After a restore: stores what Kafka was found to hold, the higher position where a spool is known, and
+    /// returns the database's own cursor, from which the relay goes on.
+    ///
+    /// # Errors
+    /// [`StoreError::LostTerm`] when another relay has the lease.
+    async fn begin_reconciled(
+        &self,
+        term: RelayTerm,
+        highs: &[KafkaHigh],
+        now: Timestamp,
+    ) -> Result<OutboxCursor, StoreError>;
+    /// What Kafka was found to hold, by device and spool. Empty without a restore.
+    async fn kafka_highs(&self) -> Result<Vec<KafkaHigh>, StoreError>;
+
+    /// Raises an alarm that no event led to. The same kind about the same subject is counted.
+    async fn raise_alarm(&self, alarm: &NewAlarm, now: Timestamp) -> Result<AlarmRow, StoreError>;
 
     /// Changes after a position of the change log.
     async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError>;
-    /// Bounded clean-up: change log older than an hour, relayed outbox rows but the newest. Call it each
-    /// minute or so.
-    async fn prune(&self, now: Timestamp) -> Result<(), StoreError>;
+    /// Bounded clean-up: change log older than an hour, relayed outbox rows but the newest, events older than
+    /// the retention; on PostgreSQL the partitions of the next days are made. Call it each minute or so.
+    async fn prune(&self, now: Timestamp, retention: Retention) -> Result<PruneOutcome, StoreError>;
 
     /// Stores a procedure. The same bytes again change nothing.
     ///

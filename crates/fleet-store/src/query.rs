@@ -5,7 +5,7 @@ use fleet_domain::{DeviceId, Digest, EventId, JobState, PlantId, RunId, Seq, Slo
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::JobSummary;
+use crate::{JobSummary, OutboxFate};
 
 /// Which part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,8 +120,17 @@ pub struct SpoolCounts {
     pub gaps: u64,
     /// Messages with other content than stored.
     pub conflicts: u64,
-    /// Stored events that wait in the outbox.
+    /// Stored events that wait in the outbox. stored = `in_kafka` + `already_in_kafka` + `unrelayable` +
+    /// `expired` + `in_outbox`.
     pub in_outbox: u64,
+    /// Stored events that the relay brought into Kafka.
+    pub in_kafka: u64,
+    /// Stored events that the relay found in Kafka after a restore.
+    pub already_in_kafka: u64,
+    /// Stored events that Kafka will never take: they lie in the dead letters.
+    pub unrelayable: u64,
+    /// Stored events that no relay had taken when their retention ended.
+    pub expired: u64,
 }
 
 /// The ledger of the plant.
@@ -145,8 +154,17 @@ pub struct LedgerTotals {
     pub gaps: u64,
     /// Messages with other content than stored.
     pub conflicts: u64,
-    /// Stored events that wait in the outbox.
+    /// Stored events that wait in the outbox. stored = `in_kafka` + `already_in_kafka` + `unrelayable` +
+    /// `expired` + `in_outbox`.
     pub in_outbox: u64,
+    /// Stored events that the relay brought into Kafka.
+    pub in_kafka: u64,
+    /// Stored events that the relay found in Kafka after a restore.
+    pub already_in_kafka: u64,
+    /// Stored events that Kafka will never take: they lie in the dead letters.
+    pub unrelayable: u64,
+    /// Stored events that no relay had taken when their retention ended.
+    pub expired: u64,
     /// Stored events that could not be projected.
     pub unprojected: u64,
     /// Dead letters.
@@ -179,7 +197,8 @@ pub struct DeadLetterRow {
     pub spool: Option<SpoolId>,
     /// Its position.
     pub seq: Option<Seq>,
-    /// Stable word: a reject code, `unattributed` or `undecodable`.
+    /// Stable word: a reject code, `unattributed`, `undecodable` or `misplaced`; of the relay, why Kafka
+    /// will not take it.
     pub code: String,
     /// For people.
     pub reason: String,
@@ -238,6 +257,10 @@ pub struct OutboxRow {
     pub token: Uuid,
     /// Topic in Kafka.
     pub topic: String,
+    /// What the relay may do with it.
+    pub fate: OutboxFate,
+    /// W3C trace context of the event, if it had one.
+    pub traceparent: Option<String>,
     /// The event.
     pub event: EventRow,
 }

@@ -1,11 +1,15 @@
 //! Change log, pages, outbox, catalog.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use fleet_domain::JobState;
 
 use super::fixture::{Fixture, OTHER_VIN, VIN};
-use crate::{ArtifactRow, BenchFilter, BenchState, ChangeKind, JobFilter, Page, ProcedureRow, StoreError};
+use crate::{
+    Advanced, ArtifactRow, BenchFilter, BenchState, ChangeKind, JobFilter, OutboxAdvance, OutboxCursor, Page,
+    ProcedureRow, Retention, StoreError,
+};
 
 /// A reader that follows the log misses nothing, and is told when it was away too long.
 pub async fn the_change_log_has_every_change_once(mut fixture: Fixture) {
@@ -36,10 +40,18 @@ pub async fn the_change_log_has_every_change_once(mut fixture: Fixture) {
         fixture.store.changes(all.head + 1, 10).await.unwrap().truncated,
         "of another database"
     );
-    fixture.store.prune(fixture.now).await.unwrap();
+    fixture
+        .store
+        .prune(fixture.now, Retention::default())
+        .await
+        .unwrap();
     assert!(!fixture.store.changes(0, 10).await.unwrap().truncated);
     fixture.pass(2 * 3600);
-    fixture.store.prune(fixture.now).await.unwrap();
+    fixture
+        .store
+        .prune(fixture.now, Retention::default())
+        .await
+        .unwrap();
     let gone = fixture.store.changes(0, 10).await.unwrap();
     assert_eq!((gone.truncated, gone.head), (true, all.head));
     let current = fixture.store.changes(all.head, 10).await.unwrap();
@@ -158,18 +170,27 @@ pub async fn the_outbox_keeps_order_and_its_newest_relayed_row(mut fixture: Fixt
     assert_eq!(tokens.len(), 5);
     let part = fixture.store.outbox_read(rows[1].seq, 2).await.unwrap();
     assert_eq!(part, rows[2..4]);
-    fixture
+    let term = fixture
         .store
-        .outbox_advance(rows[2].seq, fixture.now)
+        .claim_relay("relay", fixture.now, Duration::from_secs(6))
         .await
+        .unwrap()
         .unwrap();
-    fixture
-        .store
-        .outbox_advance(rows[0].seq, fixture.now)
-        .await
-        .unwrap();
+    for row in [&rows[2], &rows[0]] {
+        let advance = OutboxAdvance {
+            term,
+            through: OutboxCursor::behind(row),
+            already: Vec::new(),
+        };
+        let advanced = fixture.store.outbox_advance(&advance, fixture.now).await.unwrap();
+        assert_eq!(advanced, Advanced::Done);
+    }
     assert_eq!(fixture.store.ledger_totals().await.unwrap().in_outbox, 2);
-    fixture.store.prune(fixture.now).await.unwrap();
+    fixture
+        .store
+        .prune(fixture.now, Retention::default())
+        .await
+        .unwrap();
     let left = fixture.store.outbox_read(0, 100).await.unwrap();
     assert_eq!(left, rows[2..]);
     fixture.online("bench-9", VIN, &[]).await;
