@@ -1,0 +1,1 @@
+//! The relay: carries the rows of the store's outbox into Kafka.
