@@ -107,9 +107,9 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Slots that are owned and connected.
-    pub(crate) fn slots_ready(&self) -> usize {
-        self.slots.ready()
+    /// Who owns which slot.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// Each part as it is now.

@@ -376,10 +376,7 @@ impl FeedTask {
                 waiting.insert(live.device.clone(), live);
             }
             Err(error) => {
-                self.metrics
-                    .undecodable
-                    .get_or_create(&crate::metrics::ChannelLabel { channel: "live" })
-                    .inc();
+                self.metrics.ingest.undecodable("live", 1);
                 tracing::debug!(device.id = %topic.device, %error, "a live message can't be read");
             }
         }

@@ -110,7 +110,7 @@ impl Dispatcher {
                     let commands = commands(list, fleet_clock::wall_now());
                     self.outbound
                         .publish(&device, Channel::Commands, commands.encode());
-                    self.metrics.lists.inc();
+                    self.metrics.ingest.lists.inc();
                 }
                 Err(error @ StoreError::NotFound(_)) => {
                     tracing::debug!(device.id = %device, %error, "no list for an unknown bench");

@@ -4,13 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fleet_domain::{DeviceId, JobState};
+use fleet_domain::DeviceId;
 
 use super::AppState;
 use super::error::ApiError;
 use super::principal::Principal;
 use super::types::{Check, Problem, Readiness, Status};
-use crate::metrics::StateLabel;
 
 /// The process runs and answers.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It runs", body = String)))]
@@ -18,14 +17,14 @@ pub(super) async fn healthz(_: Principal) -> &'static str {
     "ok"
 }
 
-/// Whether every part works: broker, slots, store.
+/// Whether every required part works: store, broker, slots, files; Kafka is told and not required.
 #[utoipa::path(get, path = "/readyz", tag = "operation", responses(
-    (status = 200, description = "Every part works", body = Readiness),
-    (status = 503, description = "A part does not work", body = Readiness),
+    (status = 200, description = "Every required part works", body = Readiness),
+    (status = 503, description = "A required part does not work", body = Readiness),
 ))]
 pub(super) async fn readyz(_: Principal, State(state): State<AppState>) -> Response {
     let checks = checks(&state).await;
-    let ready = checks.iter().all(|check| check.ok);
+    let ready = checks.iter().all(|check| check.ok || !check.required);
     let status = if ready {
         StatusCode::OK
     } else {
@@ -42,8 +41,11 @@ async fn checks(state: &AppState) -> Vec<Check> {
     };
     checks.push(Check {
         name: "store_read".to_owned(),
+        state: if ok { "ok" } else { "failing" }.to_owned(),
         ok,
+        required: true,
         detail,
+        help: None,
     });
     // The server works while it waits: syncs are what it waits for.
     if let Ok(awaited) = state.store.awaited_benches().await {
@@ -56,8 +58,11 @@ async fn checks(state: &AppState) -> Vec<Check> {
         };
         checks.push(Check {
             name: "offers".to_owned(),
+            state: if awaited.is_empty() { "ok" } else { "held" }.to_owned(),
             ok: true,
+            required: false,
             detail,
+            help: None,
         });
     }
     checks
@@ -71,45 +76,30 @@ fn names(benches: &[DeviceId]) -> String {
     format!("{}{more}", named.join(", "))
 }
 
-/// Metrics for Prometheus.
+/// Metrics for Prometheus. They are there also while the store can't be read: without what it knows.
 #[utoipa::path(get, path = "/metrics", tag = "operation", responses(
     (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
-    (status = 503, description = "The store can't be read", body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Result<Response, ApiError> {
-    let counts = state.store.counts().await?;
+pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Response {
     let metrics = &state.metrics;
-    let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    for job_state in JobState::ALL {
-        let count = counts
-            .jobs
-            .iter()
-            .find(|(of, _)| of == job_state)
-            .map_or(0, |(_, count)| *count);
-        metrics
-            .jobs
-            .get_or_create(&StateLabel {
-                state: job_state.as_str().to_owned(),
-            })
-            .set(gauge(count));
+    match state.store.counts().await {
+        Ok(counts) => metrics.store.set_counts(&counts),
+        Err(error) => {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a scrape without the store"
+            );
+            metrics.store.forget();
+        }
     }
-    let benches = [
-        ("online", counts.benches_online),
-        ("offline", counts.benches_offline),
-    ];
-    for (name, count) in benches {
-        metrics
-            .benches
-            .get_or_create(&StateLabel {
-                state: name.to_owned(),
-            })
-            .set(gauge(count));
+    if let Ok(awaited) = state.store.awaited_benches().await {
+        metrics.store.set_awaited(awaited.len() as u64);
     }
-    metrics.ledger_outstanding.set(gauge(counts.ledger.outstanding));
-    metrics.outbox_waiting.set(gauge(counts.ledger.in_outbox));
-    metrics.slots_owned.set(gauge(state.health.slots_ready() as u64));
+    metrics
+        .slots
+        .set_owned(|slot| state.health.slots().is_ready(slot));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, kind)], metrics.text()).into_response())
+    ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
 }
 
 /// A summary of the server.
@@ -125,7 +115,7 @@ pub(super) async fn status(_: Principal, State(state): State<AppState>) -> Resul
         plant: state.plant.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store_generation: state.store.generation().0,
-        ready: checks.iter().all(|check| check.ok),
+        ready: checks.iter().all(|check| check.ok || !check.required),
         checks,
         benches_online: counts.benches_online,
         benches_offline: counts.benches_offline,

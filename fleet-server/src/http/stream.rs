@@ -100,7 +100,7 @@ impl Seat {
                 "http.max_stream_readers is {most}"
             )));
         }
-        state.metrics.stream_readers.inc();
+        state.metrics.stream.readers.inc();
         Ok(Self(AppState::clone(state)))
     }
 }
@@ -108,7 +108,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.0.readers.fetch_sub(1, Ordering::AcqRel);
-        self.0.metrics.stream_readers.dec();
+        self.0.metrics.stream.readers.dec();
     }
 }
 
@@ -123,7 +123,7 @@ fn cursor_event(name: &'static str, cursor: Cursor) -> StreamEvent {
 }
 
 fn reset(state: &AppState, cursor: Cursor) -> StreamEvent {
-    state.metrics.stream_resets.inc();
+    state.metrics.stream.resets.inc();
     cursor_event("reset", cursor)
 }
 

@@ -80,7 +80,10 @@ impl Committer {
             drop(arrivals);
             let began = Instant::now();
             let outcome = self.commit(decoded).await;
-            self.metrics.batch_seconds.observe(began.elapsed().as_secs_f64());
+            self.metrics
+                .ingest
+                .batch_seconds
+                .observe(began.elapsed().as_secs_f64());
             drop(spans);
             self.buffered.give(weight);
             failpoints::after_commit();
@@ -141,7 +144,7 @@ impl Committer {
                 Err(error) => error,
             };
             self.health.set_failing(true);
-            self.metrics.batch_retries.inc();
+            self.metrics.ingest.batch_retries.inc();
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 messages = messages.items.len() + messages.misplaced.len(),
@@ -210,6 +213,7 @@ impl Committer {
         }
         for alarm in &outcome.alarms {
             tracing::warn!(?alarm, "alarm");
+            self.metrics.ingest.alarms(alarm.kind, 1);
         }
         self.feed.changed();
     }
@@ -229,9 +233,10 @@ impl Committer {
             ("sync", counts.syncs),
             ("presence", counts.presences),
         ] {
-            self.metrics.count(name, value);
+            self.metrics.ingest.count(name, value);
         }
         self.metrics
+            .ingest
             .dead_letters
             .inc_by(counts.dead + counts.rejected + counts.conflicts);
     }
@@ -247,10 +252,7 @@ impl Drop for AbortOnDrop {
 
 /// Errors that another attempt with the same data would meet again.
 fn is_about_data(error: &StoreError) -> bool {
-    !matches!(
-        error,
-        StoreError::Unavailable(_) | StoreError::Full(_) | StoreError::Corrupt(_)
-    )
+    !error.is_passing()
 }
 
 /// The message without the meaning that could not be stored.
@@ -408,7 +410,7 @@ async fn pace(
             }
         }
         for (device, receipt) in pacer.due(began.elapsed()) {
-            metrics.receipts.inc();
+            metrics.ingest.receipts.inc();
             outbound.publish(
                 &device,
                 Channel::Receipts,

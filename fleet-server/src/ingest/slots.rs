@@ -73,6 +73,12 @@ impl Slots {
             .collect()
     }
 
+    /// Whether a slot is ours and its session is connected.
+    pub(crate) fn is_ready(&self, slot: Slot) -> bool {
+        self.state(slot)
+            .is_some_and(|state| state.term.borrow().is_some() && *state.connected.borrow())
+    }
+
     /// Slots that are ours and whose session is connected.
     pub(crate) fn ready(&self) -> usize {
         self.states
