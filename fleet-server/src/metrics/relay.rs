@@ -65,9 +65,12 @@ impl RelayMetrics {
             cursor_seq: Level::default(),
         };
         for outcome in TransactionOutcome::ALL {
-            metrics.transactions.get_or_create(&OutcomeLabel {
-                outcome: outcome.as_str(),
-            });
+            metrics
+                .transactions
+                .get_or_create(&OutcomeLabel {
+                    outcome: outcome.as_str(),
+                })
+                .inc_by(0);
         }
         for topic in ["vds.results.v1", "vds.job-events.v1", "vds.device-state.v1"] {
             metrics.records(topic, 0);

@@ -60,7 +60,8 @@ impl SlotMetrics {
         for kind in HandOver::ALL {
             metrics
                 .hand_overs
-                .get_or_create(&KindLabel { kind: kind.as_str() });
+                .get_or_create(&KindLabel { kind: kind.as_str() })
+                .inc_by(0);
         }
         registry.register(
             "vds_slots_owned",
