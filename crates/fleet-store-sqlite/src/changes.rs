@@ -1,18 +1,14 @@
-//! The change log, alarms and clean-up.
+//! The change log and alarms.
 
-use fleet_store::{AlarmKind, AlarmRow, ChangeKind, ChangeRow, Changes, Page, Paged, StoreError};
-use jiff::{SignedDuration, Timestamp};
+use fleet_store::{AlarmKind, AlarmRow, ChangeKind, ChangeRow, Changes, NewAlarm, Page, Paged, StoreError};
+use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::column::{Columns, int, time};
 use crate::error::from_sqlx;
 use crate::recorded::{cursor_number, limit, paged};
-
-/// How long a reader of the page's stream may be away before it has to read everything anew.
-const CHANGES_KEPT: SignedDuration = SignedDuration::from_hours(1);
-/// Rows removed in one go: the writer is held for a moment only.
-const PRUNE_ROWS: i64 = 10_000;
+use crate::work::Work;
 
 pub(crate) fn alarm_row(row: &SqliteRow) -> Result<AlarmRow, StoreError> {
     Ok(AlarmRow {
@@ -49,6 +45,27 @@ pub(crate) async fn alarms(store: &SqliteStore, page: &Page) -> Result<Paged<Ala
     Ok(paged(items, page, |alarm| {
         format!("{}-{}", time(alarm.last_at), alarm.id)
     }))
+}
+
+pub(crate) async fn raise_alarm(
+    store: &SqliteStore,
+    alarm: &NewAlarm,
+    now: Timestamp,
+) -> Result<AlarmRow, StoreError> {
+    let mut tx = store.begin().await?;
+    let mut work = Work::new(now);
+    work.raise(
+        alarm.kind,
+        alarm.subject.clone(),
+        alarm.device.as_ref(),
+        alarm.detail.clone(),
+    );
+    let raised = work.finish(&mut tx).await?;
+    tx.commit().await.map_err(from_sqlx)?;
+    raised
+        .into_iter()
+        .next()
+        .ok_or_else(|| StoreError::Statement("an alarm that was raised has no row".into()))
 }
 
 pub(crate) async fn changes(store: &SqliteStore, since: u64, most: u32) -> Result<Changes, StoreError> {
@@ -89,40 +106,4 @@ pub(crate) async fn changes(store: &SqliteStore, since: u64, most: u32) -> Resul
         rows,
         truncated: false,
     })
-}
-
-pub(crate) async fn prune(store: &SqliteStore, now: Timestamp) -> Result<(), StoreError> {
-    let oldest = now.checked_sub(CHANGES_KEPT).unwrap_or(now);
-    let mut tx = store.begin().await?;
-    // Up to the first young one in order: a wall clock that jumped back must not tear holes into the log.
-    let cut: Option<i64> = sqlx::query_scalar(
-        "SELECT min(
-             (SELECT min(seq) FROM changes) + ?,
-             coalesce((SELECT seq - 1 FROM changes WHERE at >= ? ORDER BY seq LIMIT 1),
-                      (SELECT max(seq) FROM changes)))",
-    )
-    .bind(PRUNE_ROWS)
-    .bind(time(oldest))
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(from_sqlx)?;
-    sqlx::query("UPDATE meta SET changes_pruned_through = max(changes_pruned_through, coalesce(?, 0))")
-        .bind(cut)
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    sqlx::query("DELETE FROM changes WHERE seq <= (SELECT changes_pruned_through FROM meta)")
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    // The newest relayed row stays: its token tells the relay that this is still the same database.
-    sqlx::query(
-        "DELETE FROM outbox
-         WHERE seq < (SELECT min(relayed_through, (SELECT min(seq) FROM outbox) + ?) FROM meta)",
-    )
-    .bind(PRUNE_ROWS)
-    .execute(&mut *tx)
-    .await
-    .map_err(from_sqlx)?;
-    tx.commit().await.map_err(from_sqlx)
 }

@@ -25,7 +25,8 @@ pub(crate) fn from_sqlx(error: sqlx::Error) -> StoreError {
                 .map_or(-1, |code| code & 0xff);
             match primary {
                 code::FULL => StoreError::Full(error.into()),
-                code::BUSY | code::LOCKED | code::IOERR | code::CANTOPEN | code::READONLY => {
+                code::READONLY => StoreError::ReadOnly(error.into()),
+                code::BUSY | code::LOCKED | code::IOERR | code::CANTOPEN => {
                     StoreError::Unavailable(error.into())
                 }
                 code::CORRUPT | code::NOTADB => StoreError::Corrupt(error.into()),
@@ -61,9 +62,4 @@ impl From<TooLarge> for StoreError {
     fn from(error: TooLarge) -> Self {
         Self::Statement(error.into())
     }
-}
-
-/// The method is being built.
-pub(crate) fn not_there_yet() -> StoreError {
-    StoreError::Unavailable("not there yet".into())
 }

@@ -128,7 +128,7 @@ pub(crate) async fn bench_ledger(
     sqlx::query(
         "SELECT s.*, (SELECT count(*) FROM events e JOIN outbox o ON o.event = e.n
              WHERE e.device = s.device AND e.spool = s.spool
-               AND o.seq > (SELECT relayed_through FROM meta)) AS in_outbox
+               AND o.seq > (SELECT relayed_seq FROM relay) AND o.refused IS NULL) AS in_outbox
          FROM spools s WHERE s.device = ? ORDER BY ordinal DESC",
     )
     .bind(device.as_str())
@@ -151,10 +151,10 @@ pub(crate) async fn bench_ledger(
             gaps: row.u64("gaps")?,
             conflicts: row.u64("conflicts")?,
             in_outbox: row.u64("in_outbox")?,
-            in_kafka: 0,
-            already_in_kafka: 0,
-            unrelayable: 0,
-            expired: 0,
+            in_kafka: row.u64("in_kafka")?,
+            already_in_kafka: row.u64("already_in_kafka")?,
+            unrelayable: row.u64("unrelayable")?,
+            expired: row.u64("expired")?,
         })
     })
     .collect()
@@ -172,7 +172,13 @@ pub(crate) async fn ledger_totals(store: &SqliteStore) -> Result<LedgerTotals, S
              CAST(min(total(duplicates), 9e18) AS INTEGER) AS duplicates,
              CAST(min(total(gaps), 9e18) AS INTEGER) AS gaps,
              CAST(min(total(conflicts), 9e18) AS INTEGER) AS conflicts,
-             (SELECT count(*) FROM outbox WHERE seq > (SELECT relayed_through FROM meta)) AS in_outbox,
+             CAST(total(in_kafka) AS INTEGER) AS in_kafka,
+             CAST(total(already_in_kafka) AS INTEGER) AS already_in_kafka,
+             CAST(total(unrelayable) AS INTEGER) AS unrelayable,
+             CAST(total(expired) AS INTEGER) AS expired,
+             -- Counted, not derived: so that the ledger can be found wrong.
+             (SELECT count(*) FROM outbox
+              WHERE seq > (SELECT relayed_seq FROM relay) AND refused IS NULL) AS in_outbox,
              (SELECT count(*) FROM events WHERE standing = 1) AS unprojected,
              (SELECT count(*) FROM dead_letters) AS dead_letters
          FROM spools",
@@ -191,10 +197,10 @@ pub(crate) async fn ledger_totals(store: &SqliteStore) -> Result<LedgerTotals, S
         gaps: row.u64("gaps")?,
         conflicts: row.u64("conflicts")?,
         in_outbox: row.u64("in_outbox")?,
-        in_kafka: 0,
-        already_in_kafka: 0,
-        unrelayable: 0,
-        expired: 0,
+        in_kafka: row.u64("in_kafka")?,
+        already_in_kafka: row.u64("already_in_kafka")?,
+        unrelayable: row.u64("unrelayable")?,
+        expired: row.u64("expired")?,
         unprojected: row.u64("unprojected")?,
         dead_letters: row.u64("dead_letters")?,
     })

@@ -16,7 +16,7 @@ use crate::work::Work;
 /// Fencing numbers of a restored database start above those that it may have given away since its backup.
 const FENCE_GAP: i64 = 1_000_000;
 
-fn expiry(now: Timestamp, ttl: Duration) -> i64 {
+pub(crate) fn expiry(now: Timestamp, ttl: Duration) -> i64 {
     let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
     time(now).saturating_add(ttl)
 }

@@ -16,6 +16,10 @@ mod lease;
 mod orders;
 mod outbox;
 mod recorded;
+mod relay;
+mod replicas;
+mod schema;
+mod upkeep;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -33,13 +37,11 @@ use fleet_store::{
 };
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
 use uuid::Uuid;
 
-use crate::column::{Columns, time};
+use crate::column::time;
 use crate::error::from_sqlx;
-
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/sqlite");
 
 /// How long a transaction waits for another process that holds the file (a backup, a person's shell).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +59,7 @@ pub enum OpenError {
         #[source]
         source: sqlx::Error,
     },
-    /// Its schema can't be brought up to date: made by a newer version, or changed by hand.
+    /// Its schema can't be brought up to date: changed by hand, or the file can't be written.
     #[error("database {path} has a schema that this version can't bring up to date")]
     Migrate {
         /// The file.
@@ -65,6 +67,16 @@ pub enum OpenError {
         /// Why.
         #[source]
         source: sqlx::migrate::MigrateError,
+    },
+    /// Its schema is not the one of this version: [`StoreError::SchemaTooNew`] or, where it may not be brought
+    /// up to date, [`StoreError::SchemaTooOld`].
+    #[error("database {path} can't be used by this version")]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
     },
     /// It belongs to another plant.
     #[error("database {path} belongs to plant {found}, the configuration says {expected}")]
@@ -109,62 +121,68 @@ impl SqliteStore {
         now: Timestamp,
         first_generation: StoreGeneration,
     ) -> Result<Self, OpenError> {
-        let open = |source| OpenError::Open {
-            path: path.to_owned(),
-            source,
-        };
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.clone().create_if_missing(true))
-            .await
-            .map_err(open)?;
-        MIGRATOR.run(&writer).await.map_err(|source| OpenError::Migrate {
-            path: path.to_owned(),
-            source,
-        })?;
-        let read = |source| OpenError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        sqlx::query("INSERT OR IGNORE INTO meta (one, plant, generation, created_at) VALUES (1, ?, ?, ?)")
-            .bind(plant.as_str())
-            .bind(first_generation.0)
-            .bind(time(now))
-            .execute(&writer)
-            .await
-            .map_err(|error| read(from_sqlx(error)))?;
-        let row = sqlx::query("SELECT plant, generation FROM meta")
-            .fetch_one(&writer)
-            .await
-            .map_err(|error| read(from_sqlx(error)))?;
-        let found = row.text("plant").map_err(read)?;
-        if found != plant.as_str() {
-            return Err(OpenError::OtherPlant {
-                path: path.to_owned(),
-                found,
-                expected: plant,
-            });
+        Self::open_with(path, plant, now, first_generation, true).await
+    }
+
+    /// As [`SqliteStore::open`]; without `auto_migrate` a schema that is not this version's is refused, and so
+    /// is a file that is not there: `migrate` makes it.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub async fn open_with(
+        path: &Path,
+        plant: PlantId,
+        now: Timestamp,
+        first_generation: StoreGeneration,
+        auto_migrate: bool,
+    ) -> Result<Self, OpenError> {
+        let fault = Faults(path);
+        if !auto_migrate && !path.exists() {
+            let (found, known) = (0, schema::known());
+            return Err(fault.store(StoreError::SchemaTooOld { found, known }));
         }
-        let generation = StoreGeneration(row.uuid("generation").map_err(read)?);
+        let writer = writer(path).await?;
+        if auto_migrate {
+            schema::migrate(&writer)
+                .await
+                .map_err(|error| fault.migrate(error))?;
+        }
+        let mut conn = writer
+            .acquire()
+            .await
+            .map_err(|error| fault.store(from_sqlx(error)))?;
+        schema::check(&mut conn)
+            .await
+            .map_err(|error| fault.store(error))?;
+        let generation = begin(&mut conn, &plant, now, first_generation)
+            .await
+            .map_err(|error| fault.store(error))?;
+        drop(conn);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true))
+            .connect_with(options(path).read_only(true))
             .await
-            .map_err(open)?;
+            .map_err(|error| fault.open(error))?;
         Ok(Self {
             plant,
             writer,
             readers,
             generation: RwLock::new(generation),
         })
+    }
+
+    /// Makes the file where it is missing and brings its schema up to date. Returns the versions before and
+    /// after.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it. A schema that is newer than this version is refused before
+    /// anything is touched.
+    pub async fn migrate(path: &Path) -> Result<(i64, i64), OpenError> {
+        let writer = writer(path).await?;
+        let before = schema::migrate(&writer).await;
+        writer.close().await;
+        let before = before.map_err(|error| Faults(path).migrate(error))?;
+        Ok((before, schema::known()))
     }
 
     /// Closes all connections; what was committed is in the file.
@@ -191,6 +209,80 @@ impl SqliteStore {
     }
 }
 
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+async fn writer(path: &Path) -> Result<SqlitePool, OpenError> {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_with(options(path).create_if_missing(true))
+        .await
+        .map_err(|error| Faults(path).open(error))
+}
+
+/// The database's generation; a new one belongs to `plant` and begins with `first`.
+async fn begin(
+    conn: &mut SqliteConnection,
+    plant: &PlantId,
+    now: Timestamp,
+    first: StoreGeneration,
+) -> Result<StoreGeneration, StoreError> {
+    sqlx::query("INSERT OR IGNORE INTO meta (one, plant, generation, created_at) VALUES (1, ?, ?, ?)")
+        .bind(plant.as_str())
+        .bind(first.0)
+        .bind(time(now))
+        .execute(&mut *conn)
+        .await
+        .map_err(from_sqlx)?;
+    schema::check_plant(conn, plant).await?;
+    lease::read_generation(conn).await
+}
+
+/// Faults of one file.
+struct Faults<'a>(&'a Path);
+
+impl Faults<'_> {
+    fn open(&self, source: sqlx::Error) -> OpenError {
+        OpenError::Open {
+            path: self.0.to_owned(),
+            source,
+        }
+    }
+
+    fn store(&self, source: StoreError) -> OpenError {
+        let path = self.0.to_owned();
+        match source {
+            StoreError::OtherPlant { found, expected } => OpenError::OtherPlant {
+                path,
+                found,
+                expected,
+            },
+            StoreError::SchemaTooNew { .. } | StoreError::SchemaTooOld { .. } => {
+                OpenError::Schema { path, source }
+            }
+            source => OpenError::Read { path, source },
+        }
+    }
+
+    fn migrate(&self, error: schema::MigrateError) -> OpenError {
+        match error {
+            schema::MigrateError::Store(source) => self.store(source),
+            schema::MigrateError::Migrate(source) => OpenError::Migrate {
+                path: self.0.to_owned(),
+                source,
+            },
+        }
+    }
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     fn generation(&self) -> StoreGeneration {
@@ -201,13 +293,11 @@ impl Store for SqliteStore {
     }
 
     async fn prepare(&self, _now: Timestamp) -> Result<(), StoreError> {
-        self.check().await
+        upkeep::prepare(self).await
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        lease::read_generation(&mut *self.readers.acquire().await.map_err(from_sqlx)?)
-            .await
-            .map(|_| ())
+        upkeep::check(self).await
     }
 
     async fn declare_restored(
@@ -242,21 +332,22 @@ impl Store for SqliteStore {
     }
 
     async fn slot_leases(&self) -> Result<Vec<SlotLease>, StoreError> {
-        Err(error::not_there_yet())
+        replicas::slot_leases(self).await
     }
+
     async fn announce_replica(
         &self,
-        _notice: &ReplicaNotice,
-        _now: Timestamp,
-        _ttl: Duration,
+        notice: &ReplicaNotice,
+        now: Timestamp,
+        ttl: Duration,
     ) -> Result<Vec<ReplicaRow>, StoreError> {
-        Err(error::not_there_yet())
+        replicas::announce(self, notice, now, ttl).await
     }
-    async fn withdraw_replica(&self, _owner: &str) -> Result<(), StoreError> {
-        Err(error::not_there_yet())
+    async fn withdraw_replica(&self, owner: &str) -> Result<(), StoreError> {
+        replicas::withdraw(self, owner).await
     }
-    async fn replicas(&self, _now: Timestamp) -> Result<Vec<ReplicaRow>, StoreError> {
-        Err(error::not_there_yet())
+    async fn replicas(&self, now: Timestamp) -> Result<Vec<ReplicaRow>, StoreError> {
+        replicas::replicas(self, now).await
     }
 
     async fn ingest(&self, batch: IngestBatch) -> Result<IngestOutcome, StoreError> {
@@ -363,77 +454,68 @@ impl Store for SqliteStore {
     }
     async fn claim_relay(
         &self,
-        _owner: &str,
-        _now: Timestamp,
-        _ttl: Duration,
+        owner: &str,
+        now: Timestamp,
+        ttl: Duration,
     ) -> Result<Option<RelayTerm>, StoreError> {
-        Err(error::not_there_yet())
+        relay::claim(self, owner, now, ttl).await
     }
-    async fn renew_relay(
-        &self,
-        _term: RelayTerm,
-        _now: Timestamp,
-        _ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        Err(error::not_there_yet())
+    async fn renew_relay(&self, term: RelayTerm, now: Timestamp, ttl: Duration) -> Result<bool, StoreError> {
+        relay::renew(self, term, now, ttl).await
     }
-    async fn release_relay(&self, _term: RelayTerm) -> Result<(), StoreError> {
-        Err(error::not_there_yet())
+    async fn release_relay(&self, term: RelayTerm) -> Result<(), StoreError> {
+        relay::release(self, term).await
     }
-    async fn outbox_after(&self, _after: OutboxCursor, _limit: u32) -> Result<OutboxRead, StoreError> {
-        Err(error::not_there_yet())
+    async fn outbox_after(&self, after: OutboxCursor, limit: u32) -> Result<OutboxRead, StoreError> {
+        relay::after(self, after, limit).await
     }
-    async fn outbox_advance(
-        &self,
-        _advance: &OutboxAdvance,
-        _now: Timestamp,
-    ) -> Result<Advanced, StoreError> {
-        Err(error::not_there_yet())
+    async fn outbox_advance(&self, advance: &OutboxAdvance, _now: Timestamp) -> Result<Advanced, StoreError> {
+        relay::advance(self, advance).await
     }
     async fn refuse_outbox_row(
         &self,
-        _term: RelayTerm,
-        _row: OutboxCursor,
-        _code: &str,
-        _reason: &str,
-        _now: Timestamp,
+        term: RelayTerm,
+        row: OutboxCursor,
+        code: &str,
+        reason: &str,
+        now: Timestamp,
     ) -> Result<Advanced, StoreError> {
-        Err(error::not_there_yet())
+        relay::refuse(self, term, row, (code, reason), now).await
     }
     async fn relay_row(&self) -> Result<RelayRow, StoreError> {
-        Err(error::not_there_yet())
+        relay::row(self).await
     }
     async fn report_cursor_lost(
         &self,
-        _term: RelayTerm,
-        _detail: &str,
-        _cursor_generation: StoreGeneration,
-        _spare: StoreGeneration,
-        _now: Timestamp,
+        term: RelayTerm,
+        detail: &str,
+        cursor_generation: StoreGeneration,
+        spare: StoreGeneration,
+        now: Timestamp,
     ) -> Result<StoreGeneration, StoreError> {
-        Err(error::not_there_yet())
+        relay::report_cursor_lost(self, term, detail, (cursor_generation, spare), now).await
     }
     async fn begin_reconciled(
         &self,
-        _term: RelayTerm,
-        _highs: &[KafkaHigh],
+        term: RelayTerm,
+        highs: &[KafkaHigh],
         _now: Timestamp,
     ) -> Result<OutboxCursor, StoreError> {
-        Err(error::not_there_yet())
+        relay::begin_reconciled(self, term, highs).await
     }
     async fn kafka_highs(&self) -> Result<Vec<KafkaHigh>, StoreError> {
-        Err(error::not_there_yet())
+        relay::kafka_highs(self).await
     }
-    async fn raise_alarm(&self, _alarm: &NewAlarm, _now: Timestamp) -> Result<AlarmRow, StoreError> {
-        Err(error::not_there_yet())
+
+    async fn raise_alarm(&self, alarm: &NewAlarm, now: Timestamp) -> Result<AlarmRow, StoreError> {
+        changes::raise_alarm(self, alarm, now).await
     }
 
     async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError> {
         changes::changes(self, since, limit).await
     }
-    async fn prune(&self, now: Timestamp, _retention: Retention) -> Result<PruneOutcome, StoreError> {
-        changes::prune(self, now).await?;
-        Ok(PruneOutcome::default())
+    async fn prune(&self, now: Timestamp, retention: Retention) -> Result<PruneOutcome, StoreError> {
+        upkeep::prune(self, now, retention).await
     }
 
     async fn put_procedure(&self, procedure: ProcedureRow) -> Result<(), StoreError> {

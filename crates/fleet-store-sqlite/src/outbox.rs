@@ -2,6 +2,7 @@
 
 use fleet_domain::{DeviceId, Digest, EventId, Seq, SpoolId};
 use fleet_store::{DeadLetterRow, EventRow, EventStanding, OutboxFate, OutboxRow, Page, Paged, StoreError};
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
@@ -65,14 +66,24 @@ pub(crate) async fn events(
 }
 
 pub(crate) async fn read(store: &SqliteStore, after: u64, most: u32) -> Result<Vec<OutboxRow>, StoreError> {
+    let mut conn = store.readers.acquire().await.map_err(from_sqlx)?;
+    rows_after(&mut conn, after, most).await
+}
+
+/// Rows behind a sequence, with their events.
+pub(crate) async fn rows_after(
+    conn: &mut SqliteConnection,
+    after: u64,
+    most: u32,
+) -> Result<Vec<OutboxRow>, StoreError> {
     sqlx::query(
-        "SELECT o.seq AS outbox_seq, o.token, o.topic, e.*
+        "SELECT o.seq AS outbox_seq, o.token, o.topic, o.refused, e.*
          FROM outbox o JOIN events e ON e.n = o.event
          WHERE o.seq > ? ORDER BY o.seq LIMIT ?",
     )
     .bind(int("after", after)?)
     .bind(i64::from(most))
-    .fetch_all(&store.readers)
+    .fetch_all(conn)
     .await
     .map_err(from_sqlx)?
     .iter()
@@ -81,8 +92,11 @@ pub(crate) async fn read(store: &SqliteStore, after: u64, most: u32) -> Result<V
             seq: row.u64("outbox_seq")?,
             token: row.uuid("token")?,
             topic: row.text("topic")?,
-            fate: OutboxFate::Waiting,
-            traceparent: None,
+            fate: match row.opt_text("refused")? {
+                Some(code) => OutboxFate::Unrelayable { code },
+                None => OutboxFate::Waiting,
+            },
+            traceparent: row.opt_text("traceparent")?,
             event: event_row(row)?,
         })
     })

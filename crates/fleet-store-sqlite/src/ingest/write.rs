@@ -69,7 +69,7 @@ async fn write_events(
     for chunk in numbered.chunks(CHUNK) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO events (n, device, spool, seq, event_id, type, vin, time, received_at, digest, bytes,
-                 standing, reason) ",
+                 standing, reason, traceparent) ",
         );
         insert.push_values(chunk, |mut row, (n, seq, new)| {
             let event = &new.event;
@@ -85,7 +85,8 @@ async fn write_events(
                 .push_bind(&event.digest.0[..])
                 .push_bind(&event.bytes[..])
                 .push_bind(new.standing.0)
-                .push_bind(&new.standing.1);
+                .push_bind(&new.standing.1)
+                .push_bind(&event.traceparent);
         });
         run(conn, insert, chunk.len()).await?;
         let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO outbox (token, topic, event) ");
@@ -216,7 +217,7 @@ async fn write_ledger(conn: &mut SqliteConnection, loaded: &Loaded) -> Result<()
     }
     for chunk in rows.chunks(CHUNK) {
         let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT OR REPLACE INTO spools (device, spool, prev_spool, restored_in, ordinal, prev_last,
+            "INSERT INTO spools (device, spool, prev_spool, restored_in, ordinal, prev_last,
                  through, announced, stored, rejected, holes, rejections_known, duplicates, gaps, conflicts) ",
         );
         insert.push_values(chunk, |mut values, (device, row, numbers)| {
@@ -229,6 +230,15 @@ async fn write_ledger(conn: &mut SqliteConnection, loaded: &Loaded) -> Result<()
                 values.push_bind(*number);
             }
         });
+        // What the relay counts in the same row stays.
+        insert.push(
+            " ON CONFLICT (device, spool) DO UPDATE SET prev_spool = excluded.prev_spool,
+                 restored_in = excluded.restored_in, ordinal = excluded.ordinal,
+                 prev_last = excluded.prev_last, through = excluded.through,
+                 announced = excluded.announced, stored = excluded.stored, rejected = excluded.rejected,
+                 holes = excluded.holes, rejections_known = excluded.rejections_known,
+                 duplicates = excluded.duplicates, gaps = excluded.gaps, conflicts = excluded.conflicts",
+        );
         run(conn, insert, chunk.len()).await?;
     }
     Ok(())
