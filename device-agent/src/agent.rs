@@ -297,13 +297,16 @@ fn boot_id() -> String {
 }
 
 fn connect(config: &Config, run_id: RunId) -> (link::LinkHandle, mpsc::Receiver<link::LinkEvent>) {
-    let link_config = LinkConfig::new(
+    let mut link_config = LinkConfig::new(
         config.plant.clone(),
         config.device.clone(),
-        config.broker.host.clone(),
-        config.broker.port,
+        config.broker.address.host.clone(),
+        config.broker.address.port,
         fleet_clock::jitter_seed(),
     );
+    let credentials = config.broker.credentials.as_ref();
+    link_config.credentials =
+        credentials.map(|of| link::Credentials::new(of.username.clone(), of.password.reveal().to_owned()));
     link::spawn(link_config, move |counter| {
         let time = fleet_clock::wall_now();
         PresenceDocuments {

@@ -118,8 +118,11 @@ impl Health {
         let ready = self.slots.ready();
         let check = |name: &str, ok: bool, good: String, bad: &str| Check {
             name: name.to_owned(),
+            state: if ok { "ok" } else { "failing" }.to_owned(),
             ok,
+            required: true,
             detail: if ok { good } else { bad.to_owned() },
+            help: None,
         };
         vec![
             check(
@@ -338,11 +341,14 @@ fn background(
         metrics: metrics.clone(),
         feed: feed.clone(),
     };
-    let (pruned, interval) = (Arc::clone(store), config.prune_interval);
+    let (pruned, interval) = (Arc::clone(store), config.store.prune_interval);
     let prune = async move {
         loop {
             tokio::time::sleep(interval).await;
-            if let Err(error) = pruned.prune(fleet_clock::wall_now()).await {
+            if let Err(error) = pruned
+                .prune(fleet_clock::wall_now(), fleet_store::Retention::default())
+                .await
+            {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "expired rows could not be deleted"

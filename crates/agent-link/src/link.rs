@@ -21,6 +21,28 @@ const REQUESTS: usize = 256;
 /// Events that may wait for their reader.
 const EVENTS: usize = 1024;
 
+/// User name and password at the broker. `Debug` shows the name only.
+#[derive(Clone)]
+pub struct Credentials {
+    username: String,
+    password: String,
+}
+
+impl Credentials {
+    /// A user with its password.
+    pub fn new(username: String, password: String) -> Self {
+        Self { username, password }
+    }
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where to connect and as whom.
 #[derive(Debug, Clone)]
 pub struct LinkConfig {
@@ -32,6 +54,8 @@ pub struct LinkConfig {
     pub host: String,
     /// TCP port of the broker.
     pub port: u16,
+    /// Whose name the bench uses at the broker; none: anonymous.
+    pub credentials: Option<Credentials>,
     /// MQTT keep-alive.
     pub keep_alive: Duration,
     /// How long the broker keeps the session.
@@ -52,6 +76,7 @@ impl LinkConfig {
             device,
             host,
             port,
+            credentials: None,
             keep_alive: fleet_wire::limits::KEEP_ALIVE,
             session_expiry: fleet_wire::limits::SESSION_EXPIRY,
             will_delay: fleet_wire::limits::WILL_DELAY,

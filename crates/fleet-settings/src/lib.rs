@@ -9,6 +9,8 @@ mod key;
 mod load;
 mod lock;
 mod reader;
+mod secret;
+mod url;
 
 use fleet_domain::error_chain;
 
@@ -17,6 +19,8 @@ pub use key::{Key, Kind, TELEMETRY_LOG, TELEMETRY_LOG_FORMAT, TELEMETRY_OTLP_END
 pub use load::{ConfigError, Fault, Faults, defaults, load, parse};
 pub use lock::{FolderLock, LockError};
 pub use reader::Reader;
+pub use secret::{Credentials, Secret};
+pub use url::{HostPort, PeerUrl, peer_url};
 
 /// A program as an operator knows it.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@ use figment::value::{Dict, Num, Value};
 use figment::{Figment, Source};
 use fleet_telemetry::{LogFormat, TelemetryConfig};
 
+use crate::secret::without_password;
 use crate::{Fault, Kind, Program};
 
 /// Most characters of a value in a fault.
@@ -25,7 +26,7 @@ pub struct Reader<'a> {
 
 fn shown(value: &Value) -> String {
     let text = match value {
-        Value::String(_, text) => format!("{text:?}"),
+        Value::String(_, text) => format!("{:?}", without_password(text)),
         other => scalar(other).unwrap_or_else(|| "a table or list".to_owned()),
     };
     text.chars().take(SHOWN).collect()
@@ -127,6 +128,11 @@ impl<'a> Reader<'a> {
     pub fn optional(&mut self, key: &str) -> Option<String> {
         self.sources.find_value(key).ok()?;
         self.text(key).filter(|text| !text.is_empty())
+    }
+
+    /// Whether a key that need not be set is set; an empty text is as none.
+    pub fn is_set(&mut self, key: &str) -> bool {
+        self.optional(key).is_some()
     }
 
     /// A value in a form of its own. Where `parse` gives none, the table's kind says what is wanted.

@@ -38,6 +38,11 @@ pub const KEYS: &[Key] = &[
         "\"mqtt://127.0.0.1:1883\"",
         "The MQTT 5 broker",
     ),
+    unset(
+        "broker.credentials_file",
+        Kind::File,
+        "TOML file with username and password for the broker",
+    ),
     key(
         "server.url",
         Kind::Form("http://HOST:PORT"),

@@ -1,6 +1,8 @@
 //! Reads the settings by their table of keys.
 
-use fleet_settings::{Program, Reader, Settings};
+use std::path::PathBuf;
+
+use fleet_settings::{HostPort, Program, Reader, Settings, peer_url};
 
 use super::{Broker, Config, KEYS};
 
@@ -20,7 +22,7 @@ impl Settings for Config {
         let data_dir = reader.folder("data_dir");
         let station = reader.optional("station");
         let ecus = reader.names("ecus");
-        let broker = reader.parsed("broker.url", broker);
+        let broker = broker(reader);
         let server_url = reader.parsed("server.url", server);
         let entity = reader.address("vehicle.entity");
         let tester_address = reader.parsed("vehicle.tester_address", tester_address);
@@ -48,18 +50,32 @@ impl Settings for Config {
     }
 }
 
-fn broker(text: &str) -> Option<Broker> {
-    let (host, port) = text
-        .strip_prefix("mqtt://")?
-        .trim_end_matches('/')
-        .rsplit_once(':')?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    let plain = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || "/@?#".contains(c));
-    plain.then(|| Broker {
-        host: host.to_owned(),
-        port,
+fn broker(reader: &mut Reader<'_>) -> Option<Broker> {
+    let credentials_file = reader.optional("broker.credentials_file").map(PathBuf::from);
+    let credentials = reader.credentials("broker.credentials_file", &[]);
+    let address = match address(&reader.text("broker.url")?) {
+        Ok(address) => address,
+        Err(why) => {
+            reader.fault("broker.url", why);
+            return None;
+        }
+    };
+    Some(Broker {
+        address,
+        credentials_file,
+        credentials,
     })
+}
+
+fn address(text: &str) -> Result<HostPort, String> {
+    let url = peer_url(text, "broker.credentials_file")?;
+    match HostPort::parse(url.hosts) {
+        _ if url.scheme == "mqtts" => Err(
+            "TLS to the broker is not there yet: use mqtt://HOST:PORT in a network that you trust".to_owned(),
+        ),
+        Some(address) if url.scheme == "mqtt" && url.user.is_none() && url.path.is_empty() => Ok(address),
+        _ => Err("must be mqtt://HOST:PORT".to_owned()),
+    }
 }
 
 fn server(text: &str) -> Option<String> {

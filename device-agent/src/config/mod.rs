@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use fleet_domain::{DeviceId, PlantId};
+use fleet_settings::{Credentials, HostPort};
 use fleet_telemetry::TelemetryConfig;
 
 pub use keys::KEYS;
@@ -30,7 +31,7 @@ pub struct Config {
     pub station: Option<String>,
     /// `ecus`
     pub ecus: Vec<String>,
-    /// `broker.url`
+    /// `broker.*`
     pub broker: Broker,
     /// `server.url`, without a slash at the end.
     pub server_url: String,
@@ -46,13 +47,15 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
 }
 
-/// `broker.url`
+/// `broker.*`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// `broker.url`
+    pub address: HostPort,
+    /// `broker.credentials_file`
+    pub credentials_file: Option<PathBuf>,
+    /// What it holds.
+    pub credentials: Option<Credentials>,
 }
 
 impl Config {
@@ -76,10 +79,11 @@ impl Config {
         );
         lines.extend([
             format!("ecus = [{}]", ecus.join(", ")),
-            format!(
-                "\n[broker]\nurl = \"mqtt://{}:{}\"",
-                self.broker.host, self.broker.port
-            ),
+            format!("\n[broker]\nurl = \"mqtt://{}\"", self.broker.address),
+        ]);
+        let credentials = self.broker.credentials_file.as_ref();
+        lines.extend(credentials.map(|path| format!("credentials_file = {}", text(&path.to_string_lossy()))));
+        lines.extend([
             format!("\n[server]\nurl = {}", text(&self.server_url)),
             format!("\n[vehicle]\nentity = \"{}\"", self.entity),
             format!("tester_address = 0x{:04X}", self.tester_address),

@@ -259,7 +259,7 @@ impl Owner {
                 station: self.config.station.clone(),
                 entity: self.config.entity.to_string(),
                 vin: self.vin.clone(),
-                broker: format!("{}:{}", self.config.broker.host, self.config.broker.port),
+                broker: self.config.broker.address.to_string(),
                 connected: self.connected,
                 disconnected_because: self.disconnected_because.clone(),
                 spool_id: spools.next_position().map(|position| position.spool),

@@ -98,3 +98,33 @@ fn a_file_that_is_not_there_or_no_toml_is_named() {
     let (code, text) = check();
     assert!(code == Some(2) && text.contains("is not TOML"), "{text}");
 }
+
+#[test]
+fn the_broker_s_password_comes_by_file_and_is_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("broker.toml");
+    let print = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        agent()
+            .args(["config", "print"])
+            .env("DEVICE_AGENT__DEVICE", "bench-07")
+            .env("DEVICE_AGENT__BROKER__CREDENTIALS_FILE", &file)
+            .output()
+            .unwrap()
+    };
+    let good = print("username = \"bench-07\"\npassword = \"hunter2\"\n");
+    let text = String::from_utf8(good.stdout).unwrap();
+    assert!(text.contains("credentials_file = ") && !text.contains("hunter2"), "{text}");
+    let bad = print("password = \"hunter2\"\n");
+    assert_eq!(bad.status.code(), Some(2));
+    let text = stderr(&bad);
+    assert!(text.contains("has no username") && !text.contains("hunter2"), "{text}");
+    let url = agent()
+        .args(["config", "check"])
+        .env("DEVICE_AGENT__DEVICE", "bench-07")
+        .env("DEVICE_AGENT__BROKER__URL", "mqtt://bench-07:hunter2@broker:1883")
+        .output()
+        .unwrap();
+    let text = stderr(&url);
+    assert!(text.contains("broker.credentials_file") && !text.contains("hunter2"), "{text}");
+}

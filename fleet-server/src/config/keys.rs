@@ -16,7 +16,7 @@ pub const KEYS: &[Key] = &[
         "data_dir",
         Kind::Folder,
         "\"fleet-data\"",
-        "Folder of database, broker sessions and files; one server at a time",
+        "Folder of the SQLite database, the broker's sessions and the files; one server at a time",
     ),
     key(
         "allow_remote",
@@ -76,13 +76,23 @@ pub const KEYS: &[Key] = &[
         "256",
         "Most readers of the live stream",
     ),
+    unset(
+        "mqtt.url",
+        Kind::Form("mqtt://HOST:PORT"),
+        "MQTT 5 broker of the plant, such as mqtt://10.0.0.5:1883; without it a broker runs in the process",
+    ),
+    unset(
+        "mqtt.credentials_file",
+        Kind::File,
+        "TOML file with username and password for mqtt.url",
+    ),
     key(
         "mqtt.listen",
         Kind::Address {
             example: "127.0.0.1:1883",
         },
         "\"127.0.0.1:1883\"",
-        "Address of the MQTT 5 broker; port 0 takes a free one",
+        "Address of the broker in the process; port 0 takes a free one",
     ),
     // The 16 slot sessions are connections too.
     key(
@@ -92,7 +102,7 @@ pub const KEYS: &[Key] = &[
             most: 1_000_000,
         },
         "11000",
-        "Most connections to the broker",
+        "Most connections to the broker in the process",
     ),
     key(
         "mqtt.max_queued_messages",
@@ -101,7 +111,7 @@ pub const KEYS: &[Key] = &[
             most: 10_000_000,
         },
         "100000",
-        "Most messages that wait for a client that is away",
+        "Most messages that wait in it for a client that is away",
     ),
     key(
         "mqtt.max_queued_bytes",
@@ -110,7 +120,7 @@ pub const KEYS: &[Key] = &[
             most: 1 << 36,
         },
         "268435456",
-        "Most bytes that wait for a client that is away",
+        "Most bytes that wait in it for a client that is away",
     ),
     key(
         "ingest.batch_events",
@@ -163,7 +173,7 @@ pub const KEYS: &[Key] = &[
             least: Duration::from_secs(3),
             most: Duration::from_mins(10),
         },
-        "\"15s\"",
+        "\"6s\"",
         "How long a slot stays with a server that no longer renews it",
     ),
     key(
@@ -176,6 +186,37 @@ pub const KEYS: &[Key] = &[
         "How often offers and deadlines are looked at without another cause",
     ),
     key(
+        "store.url",
+        Kind::Form("sqlite, or postgres://USER@HOST:PORT/DATABASE"),
+        "\"sqlite\"",
+        "sqlite: a file in data_dir; or a PostgreSQL database, such as postgres://fleet@10.0.0.6:5432/fleet",
+    ),
+    unset(
+        "store.credentials_file",
+        Kind::File,
+        "TOML file with username and password for a PostgreSQL database",
+    ),
+    key(
+        "store.auto_migrate",
+        Kind::Flag,
+        "true",
+        "Bring the tables of the database up to date at the start; false: only by fleet-server migrate",
+    ),
+    key(
+        "store.max_connections",
+        Kind::Whole { least: 4, most: 500 },
+        "16",
+        "Most connections of this server to PostgreSQL",
+    ),
+    unset(
+        "store.retention",
+        Kind::Duration {
+            least: Duration::from_hours(1),
+            most: Duration::from_hours(24 * 3660),
+        },
+        "How long events are kept after the relay took them, or after they came without one; unset: for ever",
+    ),
+    key(
         "store.prune_interval",
         Kind::Duration {
             least: Duration::from_secs(1),
@@ -183,6 +224,78 @@ pub const KEYS: &[Key] = &[
         },
         "\"1m\"",
         "How often what has expired is deleted",
+    ),
+    unset(
+        "artifacts.folder",
+        Kind::Folder,
+        "Folder of the files of jobs; replicas share one; unset: artifacts in data_dir",
+    ),
+    unset(
+        "replica.name",
+        Kind::Form("1 to 40 of A-Z a-z 0-9 _ -"),
+        "Name of this server among the replicas of a plant; unset: a random one at each start",
+    ),
+    unset(
+        "kafka.url",
+        Kind::Form("kafka://HOST:PORT[,HOST:PORT] or kafkas://HOST:PORT[,HOST:PORT]"),
+        "Kafka brokers, kafkas:// for TLS; without it nothing is relayed and the outbox is kept",
+    ),
+    unset(
+        "kafka.credentials_file",
+        Kind::File,
+        "TOML file with username, password and mechanism (SCRAM-SHA-512, SCRAM-SHA-256, PLAIN) for Kafka",
+    ),
+    unset(
+        "kafka.ca_file",
+        Kind::File,
+        "PEM file with the authorities that kafkas:// trusts; unset: the machine's",
+    ),
+    key(
+        "kafka.partitions",
+        Kind::Whole {
+            least: 1,
+            most: 10_000,
+        },
+        "12",
+        "Partitions of each topic that carries events; never changed once the topics exist",
+    ),
+    unset(
+        "kafka.replication",
+        Kind::Whole { least: 1, most: 100 },
+        "Copies of each topic that is made; unset: as the Kafka brokers are set",
+    ),
+    key(
+        "kafka.create_topics",
+        Kind::Flag,
+        "true",
+        "Make topics that are missing; false: say which are missing and wait for them",
+    ),
+    key(
+        "kafka.batch_rows",
+        Kind::Whole {
+            least: 1,
+            most: 100_000,
+        },
+        "2000",
+        "Most records in one Kafka transaction",
+    ),
+    key(
+        "kafka.transaction_timeout",
+        Kind::Duration {
+            least: Duration::from_secs(5),
+            most: Duration::from_mins(15),
+        },
+        "\"15s\"",
+        "How long the transaction of a relay that died may hold consumers back",
+    ),
+    key(
+        "kafka.lease",
+        Kind::Duration {
+            least: Duration::from_secs(3),
+            most: Duration::from_mins(10),
+        },
+        "\"6s\"",
+        "How long the relay stays with a server that no longer renews it",
     ),
     unset(
         "signer.secrets_file",

@@ -6,7 +6,7 @@ use fleet_domain::PlantId;
 use fleet_settings::{Program, Reader, Settings};
 use jiff::tz::TimeZone;
 
-use super::{Config, ENV_PREFIX, HttpConfig, IngestConfig, KEYS, MqttConfig};
+use super::{Config, ENV_PREFIX, HttpConfig, IngestConfig, KEYS, MqttConfig, peers};
 
 impl Settings for Config {
     const PROGRAM: Program = Program {
@@ -30,7 +30,12 @@ impl Settings for Config {
         let mqtt = mqtt(reader, allow_remote.unwrap_or(false));
         let ingest = ingest(reader);
         let dispatch = reader.duration("dispatch.interval");
-        let prune = reader.duration("store.prune_interval");
+        let store = peers::store(reader);
+        let artifacts = reader
+            .is_set("artifacts.folder")
+            .then(|| reader.folder("artifacts.folder"));
+        let replica = peers::replica(reader);
+        let kafka = peers::kafka(reader);
         let telemetry = reader.telemetry();
         let signer_secrets = reader.optional_file("signer.secrets_file");
         Some(Self {
@@ -42,7 +47,10 @@ impl Settings for Config {
             mqtt: mqtt?,
             ingest: ingest?,
             dispatch_interval: dispatch?,
-            prune_interval: prune?,
+            store: store?,
+            artifacts: artifacts.flatten(),
+            replica,
+            kafka,
             signer_secrets,
             telemetry: telemetry?,
         })
@@ -81,11 +89,13 @@ fn http(reader: &mut Reader<'_>, allow_remote: bool) -> Option<HttpConfig> {
 }
 
 fn mqtt(reader: &mut Reader<'_>, allow_remote: bool) -> Option<MqttConfig> {
+    let external = peers::broker(reader);
     let listen = listen(reader, "mqtt.listen", allow_remote);
     let connections = reader.whole("mqtt.max_connections");
     let messages = reader.whole("mqtt.max_queued_messages");
     let bytes = reader.whole("mqtt.max_queued_bytes");
     Some(MqttConfig {
+        external,
         listen: listen?,
         max_connections: connections?,
         max_queued_messages: messages?,
@@ -108,72 +118,4 @@ fn ingest(reader: &mut Reader<'_>) -> Option<IngestConfig> {
         receipt_interval: receipts?,
         lease: lease?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use fleet_settings::{ConfigError, Fault, defaults, parse};
-
-    use super::*;
-
-    fn faults(toml: &str) -> Vec<Fault> {
-        match parse::<Config>(toml) {
-            Err(ConfigError::Faults(faults)) => faults.list,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_defaults_are_valid() {
-        let config = defaults::<Config>().unwrap();
-        assert_eq!(config.http.listen.port(), 8080);
-        assert_eq!(config.mqtt.listen.port(), 1883);
-        assert_eq!(config.time_zone, "UTC");
-        assert_eq!(config.ingest.batch_wait, Duration::from_millis(20));
-    }
-
-    #[test]
-    fn every_fault_is_reported_at_once_with_key_and_value() {
-        let found = faults(
-            "plant = \"a/b\"\nnonsense = 1\n[http]\nlisten = \"nowhere\"\nport = 1\n[ingest]\nbatch_events = 0\nbatch_wait = \"20\"\n[telemetry]\nlog_format = \"xml\"\notlp_endpoint = \"collector:4318\"\n",
-        );
-        let keys: Vec<&str> = found.iter().map(|f| f.key.as_str()).collect();
-        for key in [
-            "nonsense",
-            "http.port",
-            "plant",
-            "http.listen",
-            "ingest.batch_events",
-            "ingest.batch_wait",
-            "telemetry.log_format",
-            "telemetry.otlp_endpoint",
-        ] {
-            assert!(keys.contains(&key), "{key} not in {keys:?}");
-        }
-        assert_eq!(found.len(), 8, "{found:?}");
-        assert!(found.iter().any(|f| f.key == "plant" && f.value == "\"a/b\""));
-    }
-
-    #[test]
-    fn a_time_zone_is_one_that_is_known() {
-        let zone = |name: &str| parse::<Config>(&format!("time_zone = {name:?}"));
-        assert_eq!(zone("Europe/Berlin").unwrap().time_zone, "Europe/Berlin");
-        assert_eq!(zone("europe/berlin").unwrap().time_zone, "Europe/Berlin");
-        for bad in ["", "Mars/Olympus", "+01:00", "CET-1CEST", "../../etc/passwd"] {
-            let Err(ConfigError::Faults(found)) = zone(bad) else {
-                panic!("{bad:?} was taken");
-            };
-            assert_eq!(found.list[0].key, "time_zone", "{found:?}");
-        }
-    }
-
-    #[test]
-    fn another_address_than_loopback_must_be_allowed_by_name() {
-        let found = faults("[mqtt]\nlisten = \"0.0.0.0:1883\"\n");
-        assert!(found[0].why.contains("allow_remote"), "{found:?}");
-        let allowed = "allow_remote = true\n[mqtt]\nlisten = \"0.0.0.0:1883\"\n";
-        assert!(parse::<Config>(allowed).is_ok());
-    }
 }

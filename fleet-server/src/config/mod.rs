@@ -5,12 +5,16 @@
 
 mod keys;
 mod load;
+mod peers;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use fleet_domain::PlantId;
+use fleet_settings::{Credentials, HostPort, Secret};
 use fleet_telemetry::TelemetryConfig;
 
 pub use keys::KEYS;
@@ -37,8 +41,14 @@ pub struct Config {
     pub ingest: IngestConfig,
     /// `dispatch.interval`
     pub dispatch_interval: Duration,
-    /// `store.prune_interval`
-    pub prune_interval: Duration,
+    /// `store.*`
+    pub store: StoreConfig,
+    /// `artifacts.folder`
+    pub artifacts: Option<PathBuf>,
+    /// `replica.name`
+    pub replica: Option<String>,
+    /// `kafka.*`, when `kafka.url` is set.
+    pub kafka: Option<KafkaConfig>,
     /// `signer.secrets_file`
     pub signer_secrets: Option<PathBuf>,
     /// `telemetry.*`
@@ -60,9 +70,11 @@ pub struct HttpConfig {
     pub max_stream_readers: usize,
 }
 
-/// `mqtt.*`: the broker inside the process.
+/// `mqtt.*`
 #[derive(Debug, Clone)]
 pub struct MqttConfig {
+    /// The plant's broker; without it one runs inside the process, as the other fields say.
+    pub external: Option<ExternalBroker>,
     /// Where the broker listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// Most connections.
@@ -71,6 +83,76 @@ pub struct MqttConfig {
     pub max_queued_messages: usize,
     /// Most bytes that wait for one client that is away.
     pub max_queued_bytes: usize,
+}
+
+/// `mqtt.url` with its credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalBroker {
+    /// Where it is.
+    pub address: HostPort,
+    /// Whose name the server uses there; none: anonymous.
+    pub credentials: Option<Credentials>,
+}
+
+impl ExternalBroker {
+    /// Its URL, without a user: what replicas compare to know that they share a broker.
+    pub fn url(&self) -> String {
+        format!("mqtt://{}", self.address)
+    }
+}
+
+/// `store.*`
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// Which database.
+    pub database: Database,
+    /// Bring its tables up to date at the start.
+    pub auto_migrate: bool,
+    /// Most connections to PostgreSQL.
+    pub max_connections: u32,
+    /// How long events are kept; none: for ever.
+    pub retention: Option<Duration>,
+    /// How often what has expired is deleted.
+    pub prune_interval: Duration,
+}
+
+/// `store.url`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// `fleet.db` in the data folder: one server.
+    Sqlite,
+    /// A PostgreSQL server, which replicas share.
+    Postgres {
+        /// `postgres://USER@HOST:PORT/DATABASE`, without a password.
+        url: String,
+        /// Its password, if it asks for one.
+        password: Option<Secret>,
+    },
+}
+
+/// `kafka.*`
+#[derive(Debug, Clone)]
+pub struct KafkaConfig {
+    /// Hosts and ports with commas between them, as `bootstrap.servers` takes them.
+    pub bootstrap: String,
+    /// `kafkas://`
+    pub tls: bool,
+    /// User, password and SASL mechanism.
+    pub credentials: Option<Credentials>,
+    /// PEM file with the trusted authorities.
+    pub ca_file: Option<PathBuf>,
+    /// Partitions of each topic that carries events.
+    pub partitions: i32,
+    /// Copies of each topic that is made; none: as the brokers are set.
+    pub replication: Option<i32>,
+    /// Make topics that are missing.
+    pub create_topics: bool,
+    /// Most records in one transaction.
+    pub batch_rows: usize,
+    /// `transaction.timeout.ms`
+    pub transaction_timeout: Duration,
+    /// How long the relay belongs to this server without being renewed.
+    pub lease: Duration,
 }
 
 /// `ingest.*`
@@ -103,5 +185,13 @@ impl Config {
         config.http.listen = free;
         config.mqtt.listen = free;
         config
+    }
+
+    /// The folder of the files of jobs.
+    pub fn artifacts_folder(&self) -> PathBuf {
+        match &self.artifacts {
+            Some(folder) => folder.clone(),
+            None => self.data_dir.join("artifacts"),
+        }
     }
 }

@@ -12,6 +12,7 @@ mod ledger;
 mod page;
 mod principal;
 mod procedures;
+mod replicas;
 mod runs;
 mod security_access;
 mod status;
@@ -81,6 +82,7 @@ fn short_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(status::readyz))
         .routes(routes!(status::metrics))
         .routes(routes!(status::status))
+        .routes(routes!(replicas::list))
         .routes(routes!(benches::list))
         .routes(routes!(benches::one))
         .routes(routes!(benches::ledger))

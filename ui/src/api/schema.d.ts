@@ -319,6 +319,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/replicas": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Servers that are running, their slots, and which one relays. */
+        get: operations["list"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/security-access": {
         parameters: {
             query?: never;
@@ -394,7 +411,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Metrics for Prometheus. */
+        /** Metrics for Prometheus. They are there also while the store can't be read: without what it knows. */
         get: operations["metrics"];
         put?: never;
         post?: never;
@@ -411,7 +428,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Whether every part works: broker, slots, store. */
+        /** Whether every required part works: store, broker, slots, files; Kafka is told and not required. */
         get: operations["readyz"];
         put?: never;
         post?: never;
@@ -599,10 +616,16 @@ export interface components {
         Check: {
             /** @description What is wrong, or how it stands. */
             detail: string;
-            /** @description Its name. */
+            /** @description What to do about it. */
+            help?: string | null;
+            /** @description Its name: `store`, `broker`, `slots`, `kafka`, `offers`, `files`. */
             name: string;
             /** @description It works. */
             ok: boolean;
+            /** @description The server is not ready without it. */
+            required: boolean;
+            /** @description Its state in one stable word; `ok`, `off` and `standby` need nobody. */
+            state: string;
         };
         /** @description A message that could not be taken. */
         DeadLetter: {
@@ -1172,13 +1195,52 @@ export interface components {
         Readiness: {
             /** @description The parts. */
             checks: components["schemas"]["Check"][];
-            /** @description Every part works. */
+            /** @description Every required part works. */
             ready: boolean;
         };
         /** @description Why a person does something to a job or a bench. */
         Reason: {
             /** @description For people, 1 to 500 characters. */
             reason: string;
+        };
+        /** @description A server of the plant that is running. */
+        Replica: {
+            /** @description Its broker, without a user. */
+            broker: string;
+            /** @description URL of its API and page. */
+            http: string;
+            /** @description Its name and its start: two starts are two owners. */
+            owner: string;
+            /** @description It runs the relay into Kafka. */
+            relay: boolean;
+            /**
+             * Format: date-time
+             * @description When it was last heard of.
+             */
+            seen_at: string;
+            /** @description The slots that it owns, as hexadecimal digits. */
+            slots: string[];
+            /**
+             * Format: int32
+             * @description How many of them are connected to the broker.
+             */
+            slots_ready: number;
+            /**
+             * Format: date-time
+             * @description When it started.
+             */
+            started_at: string;
+            /** @description It answered this request. */
+            this: boolean;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description The servers of the plant, by owner. */
+        Replicas: {
+            /** @description Slots that nobody owns at the moment, as hexadecimal digits. */
+            free_slots: string[];
+            /** @description Those that are alive. */
+            items: components["schemas"]["Replica"][];
         };
         /** @description An attempt of a job with its steps. */
         Run: {
@@ -2586,6 +2648,35 @@ export interface operations {
             };
         };
     };
+    list: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The servers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replicas"];
+                };
+            };
+            /** @description The store can't be read */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     security_access: {
         parameters: {
             query?: never;
@@ -2790,15 +2881,6 @@ export interface operations {
                     "application/openmetrics-text": string;
                 };
             };
-            /** @description The store can't be read */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
         };
     };
     readyz: {
@@ -2810,7 +2892,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Every part works */
+            /** @description Every required part works */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2819,7 +2901,7 @@ export interface operations {
                     "application/json": components["schemas"]["Readiness"];
                 };
             };
-            /** @description A part does not work */
+            /** @description A required part does not work */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -146,6 +146,9 @@ fn options(config: &LinkConfig, presence: &PresenceDocuments) -> MqttOptions {
         .set_max_packet_size(u32::try_from(MAX_PACKET_BYTES).ok())
         .set_outgoing_inflight_upper_limit(MOST_OPEN)
         .set_last_will(will);
+    if let Some(of) = &config.credentials {
+        options.set_credentials(of.username.clone(), of.password.clone());
+    }
     // Off by default in the client, which costs 14 ms per round at 5,000 events/s.
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);

@@ -37,18 +37,58 @@ pub struct Status {
 /// A part of the server.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Check {
-    /// Its name.
+    /// Its name: `store`, `broker`, `slots`, `kafka`, `offers`, `files`.
     pub name: String,
+    /// Its state in one stable word; `ok`, `off` and `standby` need nobody.
+    pub state: String,
     /// It works.
     pub ok: bool,
+    /// The server is not ready without it.
+    pub required: bool,
     /// What is wrong, or how it stands.
     pub detail: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// A server of the plant that is running.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Replica {
+    /// Its name and its start: two starts are two owners.
+    pub owner: String,
+    /// It answered this request.
+    pub this: bool,
+    /// URL of its API and page.
+    pub http: String,
+    /// Its broker, without a user.
+    pub broker: String,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it was last heard of.
+    pub seen_at: Timestamp,
+    /// The slots that it owns, as hexadecimal digits.
+    pub slots: Vec<String>,
+    /// How many of them are connected to the broker.
+    pub slots_ready: u32,
+    /// It runs the relay into Kafka.
+    pub relay: bool,
+}
+
+/// The servers of the plant, by owner.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Replicas {
+    /// Those that are alive.
+    pub items: Vec<Replica>,
+    /// Slots that nobody owns at the moment, as hexadecimal digits.
+    pub free_slots: Vec<String>,
 }
 
 /// Readiness.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
-    /// Every part works.
+    /// Every required part works.
     pub ready: bool,
     /// The parts.
     pub checks: Vec<Check>,
