@@ -185,6 +185,10 @@ pub(crate) fn spool(row: SpoolCounts) -> LedgerSpool {
         gaps: row.gaps,
         conflicts: row.conflicts,
         in_outbox: row.in_outbox,
+        in_kafka: row.in_kafka,
+        already_in_kafka: row.already_in_kafka,
+        unrelayable: row.unrelayable,
+        expired: row.expired,
     }
 }
 
@@ -200,6 +204,10 @@ pub(crate) fn totals(row: LedgerTotalsRow) -> LedgerTotals {
         gaps: row.gaps,
         conflicts: row.conflicts,
         in_outbox: row.in_outbox,
+        in_kafka: row.in_kafka,
+        already_in_kafka: row.already_in_kafka,
+        unrelayable: row.unrelayable,
+        expired: row.expired,
         unprojected: row.unprojected,
         dead_letters: row.dead_letters,
     }

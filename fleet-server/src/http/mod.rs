@@ -9,9 +9,11 @@ pub(crate) mod error;
 mod extract;
 mod jobs;
 mod ledger;
+mod metrics;
 mod page;
 mod principal;
 mod procedures;
+mod relay;
 mod replicas;
 mod runs;
 mod security_access;
@@ -80,9 +82,10 @@ fn short_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(ApiDoc::openapi())
         .routes(routes!(status::healthz))
         .routes(routes!(status::readyz))
-        .routes(routes!(status::metrics))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(status::status))
         .routes(routes!(replicas::list))
+        .routes(routes!(relay::relay))
         .routes(routes!(benches::list))
         .routes(routes!(benches::one))
         .routes(routes!(benches::ledger))

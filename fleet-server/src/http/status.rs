@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use fleet_domain::DeviceId;
 
@@ -24,7 +24,7 @@ pub(super) async fn healthz(_: Principal) -> &'static str {
 ))]
 pub(super) async fn readyz(_: Principal, State(state): State<AppState>) -> Response {
     let checks = checks(&state).await;
-    let ready = checks.iter().all(|check| check.ok || !check.required);
+    let ready = is_ready(&checks);
     let status = if ready {
         StatusCode::OK
     } else {
@@ -33,7 +33,13 @@ pub(super) async fn readyz(_: Principal, State(state): State<AppState>) -> Respo
     (status, Json(Readiness { ready, checks })).into_response()
 }
 
-async fn checks(state: &AppState) -> Vec<Check> {
+/// Every required part works.
+pub(super) fn is_ready(checks: &[Check]) -> bool {
+    checks.iter().all(|check| check.ok || !check.required)
+}
+
+/// Each part as it is now.
+pub(super) async fn checks(state: &AppState) -> Vec<Check> {
     let mut checks = state.health.checks();
     let (ok, detail) = match state.store.counts().await {
         Ok(_) => (true, "it can be read".to_owned()),
@@ -76,32 +82,6 @@ fn names(benches: &[DeviceId]) -> String {
     format!("{}{more}", named.join(", "))
 }
 
-/// Metrics for Prometheus. They are there also while the store can't be read: without what it knows.
-#[utoipa::path(get, path = "/metrics", tag = "operation", responses(
-    (status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text"),
-))]
-pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Response {
-    let metrics = &state.metrics;
-    match state.store.counts().await {
-        Ok(counts) => metrics.store.set_counts(&counts),
-        Err(error) => {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "a scrape without the store"
-            );
-            metrics.store.forget();
-        }
-    }
-    if let Ok(awaited) = state.store.awaited_benches().await {
-        metrics.store.set_awaited(awaited.len() as u64);
-    }
-    metrics
-        .slots
-        .set_owned(|slot| state.health.slots().is_ready(slot));
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], metrics.text()).into_response()
-}
-
 /// A summary of the server.
 #[utoipa::path(get, path = "/api/v1/status", tag = "operation", responses(
     (status = 200, description = "The summary", body = Status),
@@ -115,7 +95,7 @@ pub(super) async fn status(_: Principal, State(state): State<AppState>) -> Resul
         plant: state.plant.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store_generation: state.store.generation().0,
-        ready: checks.iter().all(|check| check.ok || !check.required),
+        ready: is_ready(&checks),
         checks,
         benches_online: counts.benches_online,
         benches_offline: counts.benches_offline,

@@ -165,6 +165,10 @@ impl StoreMetrics {
         put(&self.gaps, ledger.gaps);
         put(&self.conflicts, ledger.conflicts);
         put(&self.unprojected, ledger.unprojected);
+        put(&self.in_kafka, ledger.in_kafka);
+        put(&self.already_in_kafka, ledger.already_in_kafka);
+        put(&self.unrelayable, ledger.unrelayable);
+        put(&self.expired, ledger.expired);
         put(&self.waiting, ledger.in_outbox);
         put(&self.dead_letters, ledger.dead_letters);
     }

@@ -28,8 +28,17 @@ pub struct LedgerSpool {
     pub gaps: u64,
     /// Messages with other content than stored.
     pub conflicts: u64,
-    /// Stored events that wait for the relay.
+    /// Stored events that wait for the relay. stored = `in_kafka` + `already_in_kafka` + `unrelayable` + `expired`
+    /// + `in_outbox`.
     pub in_outbox: u64,
+    /// Stored events that the relay committed to Kafka.
+    pub in_kafka: u64,
+    /// Stored events that the relay found in Kafka after a restore.
+    pub already_in_kafka: u64,
+    /// Stored events that Kafka will never take.
+    pub unrelayable: u64,
+    /// Stored events that retention removed before any relay took them.
+    pub expired: u64,
 }
 
 /// A bench's ledger.
@@ -58,8 +67,17 @@ pub struct LedgerTotals {
     pub gaps: u64,
     /// Messages with other content than stored.
     pub conflicts: u64,
-    /// Stored events that wait for the relay.
+    /// Stored events that wait for the relay. stored = `in_kafka` + `already_in_kafka` + `unrelayable` + `expired`
+    /// + `in_outbox`.
     pub in_outbox: u64,
+    /// Stored events that the relay committed to Kafka.
+    pub in_kafka: u64,
+    /// Stored events that the relay found in Kafka after a restore.
+    pub already_in_kafka: u64,
+    /// Stored events that Kafka will never take.
+    pub unrelayable: u64,
+    /// Stored events that retention removed before any relay took them.
+    pub expired: u64,
     /// Stored events whose meaning could not be stored.
     pub unprojected: u64,
     /// Messages that could not be taken.

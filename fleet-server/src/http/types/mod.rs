@@ -21,5 +21,5 @@ pub use ledger::{
     OutboxRow,
 };
 pub use runs::{Limits, Live, MeasuredValue, Measurement, Run, RunRecord, Step};
-pub use server::{Check, Diagnostic, Problem, Readiness, Replica, Replicas, Status};
+pub use server::{Check, Diagnostic, Problem, Readiness, Relay, Replica, Replicas, Status};
 pub use words::{JobAction, JobKind, JobState, Outcome, Verdict};

@@ -85,6 +85,23 @@ pub struct Replicas {
     pub free_slots: Vec<String>,
 }
 
+/// The relay into Kafka, as the database knows it. Whether it runs is the part `kafka` of the readiness.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Relay {
+    /// The server that relays, or did until its lease ran out.
+    pub owner: Option<String>,
+    /// How often the relay changed hands.
+    pub term: u64,
+    /// Events that wait.
+    pub waiting: u64,
+    /// When the oldest event that waits was received.
+    pub oldest_waiting: Option<Timestamp>,
+    /// Place in the outbox up to which was relayed; 0 before the first.
+    pub relayed_seq: u64,
+    /// Newest place in the outbox.
+    pub newest_seq: u64,
+}
+
 /// Readiness.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
