@@ -32,7 +32,7 @@ pub use job::{
 pub use query::{
     ArtifactRow, BenchFilter, BenchRow, BenchState, ChangeKind, ChangeRow, Changes, DeadLetterRow, EventRow,
     EventStanding, LedgerTotals, OutboxRow, Page, Paged, ProcedureRow, SpoolCounts, StoreCounts,
-    outbox_topic,
+    cursor_number, outbox_topic,
 };
 pub use relay::{
     Advanced, KafkaHigh, OutboxAdvance, OutboxCursor, OutboxFate, OutboxRead, RelayRow, RelayTerm,

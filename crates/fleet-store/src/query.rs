@@ -5,7 +5,7 @@ use fleet_domain::{DeviceId, Digest, EventId, JobState, PlantId, RunId, Seq, Slo
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::{JobSummary, OutboxFate};
+use crate::{JobSummary, NotFoundKind, OutboxFate, StoreError};
 
 /// Which part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,46 @@ pub struct Paged<T> {
     pub items: Vec<T>,
     /// Where the next part begins; `None` at the end. Opaque.
     pub next: Option<String>,
+}
+
+impl Page {
+    /// Most items of a part.
+    const MOST: u32 = 1000;
+
+    /// Its size, brought into range.
+    pub fn size(&self) -> i64 {
+        i64::from(self.limit.clamp(1, Self::MOST))
+    }
+}
+
+impl<T> Paged<T> {
+    /// Cuts what was read with one item more than the page's size, so that it is known whether more follow.
+    /// `cursor` gives the place of the last item.
+    pub fn cut(mut items: Vec<T>, page: &Page, cursor: impl Fn(&T) -> String) -> Self {
+        let most = usize::try_from(page.size()).unwrap_or(usize::MAX);
+        let more = items.len() > most;
+        items.truncate(most);
+        let next = items.last().filter(|_| more).map(cursor);
+        Self { items, next }
+    }
+
+    /// The same part of a list of something else.
+    pub fn map<U>(self, of: impl FnMut(T) -> U) -> Paged<U> {
+        Paged {
+            items: self.items.into_iter().map(of).collect(),
+            next: self.next,
+        }
+    }
+}
+
+/// Reads a number out of a cursor.
+///
+/// # Errors
+/// [`StoreError::NotFound`]: it was not made by this query.
+pub fn cursor_number(cursor: &str) -> Result<i64, StoreError> {
+    cursor
+        .parse()
+        .map_err(|_| StoreError::NotFound(NotFoundKind::Cursor(cursor.chars().take(80).collect())))
 }
 
 /// Connected or not.
@@ -266,7 +306,7 @@ pub struct OutboxRow {
 }
 
 /// What a change is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChangeKind {
     /// A bench; the id is its name.
     Bench,
