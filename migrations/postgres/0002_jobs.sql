@@ -58,7 +58,8 @@ CREATE INDEX jobs_wanted ON jobs (wanted_device, n) WHERE device IS NULL;
 CREATE INDEX jobs_queue ON jobs (priority DESC, n) WHERE state = 'queued';
 CREATE INDEX jobs_deadline ON jobs (deadline) WHERE state IN ('queued', 'offered', 'withdrawing');
 CREATE INDEX jobs_open ON jobs (device)
-    WHERE state IN ('offered', 'withdrawing', 'accepted', 'running') OR verdict = 'in_doubt';
+    WHERE state IN ('offered', 'withdrawing', 'accepted', 'running')
+        OR (state = 'finished' AND verdict = 'in_doubt');
 CREATE INDEX jobs_fenced ON jobs (fenced_device) WHERE fenced_device IS NOT NULL;
 
 -- One VIN, one bench.

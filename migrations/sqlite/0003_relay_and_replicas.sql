@@ -51,3 +51,9 @@ CREATE TABLE replicas (
     seen_at INTEGER NOT NULL,
     expires_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- A job in doubt that a person took over is not open any more.
+DROP INDEX jobs_open;
+CREATE INDEX jobs_open ON jobs (device)
+    WHERE state IN ('offered', 'withdrawing', 'accepted', 'running')
+        OR (state = 'finished' AND verdict = 'in_doubt');
