@@ -319,6 +319,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/relay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far the relay is and what waits for it. */
+        get: operations["get_relay"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/replicas": {
         parameters: {
             query?: never;
@@ -858,6 +875,11 @@ export interface components {
         LedgerSpool: {
             /**
              * Format: int64
+             * @description Stored events that the relay found in Kafka after a restore.
+             */
+            already_in_kafka: number;
+            /**
+             * Format: int64
              * @description Highest position heard of.
              */
             announced: number;
@@ -873,6 +895,11 @@ export interface components {
             duplicates: number;
             /**
              * Format: int64
+             * @description Stored events that retention removed before any relay took them.
+             */
+            expired: number;
+            /**
+             * Format: int64
              * @description Messages above the next position.
              */
             gaps: number;
@@ -883,7 +910,13 @@ export interface components {
             holes: number;
             /**
              * Format: int64
-             * @description Stored events that wait for the relay.
+             * @description Stored events that the relay committed to Kafka.
+             */
+            in_kafka: number;
+            /**
+             * Format: int64
+             * @description Stored events that wait for the relay. stored = `in_kafka` + `already_in_kafka` + `unrelayable` + `expired`
+             *     + `in_outbox`.
              */
             in_outbox: number;
             /**
@@ -911,9 +944,19 @@ export interface components {
              * @description Every position up to this one is settled.
              */
             through: number;
+            /**
+             * Format: int64
+             * @description Stored events that Kafka will never take.
+             */
+            unrelayable: number;
         };
         /** @description The plant's ledger: announced = stored + rejected + holes + outstanding. */
         LedgerTotals: {
+            /**
+             * Format: int64
+             * @description Stored events that the relay found in Kafka after a restore.
+             */
+            already_in_kafka: number;
             /**
              * Format: int64
              * @description Heard of.
@@ -936,6 +979,11 @@ export interface components {
             duplicates: number;
             /**
              * Format: int64
+             * @description Stored events that retention removed before any relay took them.
+             */
+            expired: number;
+            /**
+             * Format: int64
              * @description Messages above the next position.
              */
             gaps: number;
@@ -946,7 +994,13 @@ export interface components {
             holes: number;
             /**
              * Format: int64
-             * @description Stored events that wait for the relay.
+             * @description Stored events that the relay committed to Kafka.
+             */
+            in_kafka: number;
+            /**
+             * Format: int64
+             * @description Stored events that wait for the relay. stored = `in_kafka` + `already_in_kafka` + `unrelayable` + `expired`
+             *     + `in_outbox`.
              */
             in_outbox: number;
             /**
@@ -969,6 +1023,11 @@ export interface components {
              * @description Stored events whose meaning could not be stored.
              */
             unprojected: number;
+            /**
+             * Format: int64
+             * @description Stored events that Kafka will never take.
+             */
+            unrelayable: number;
         };
         /** @description Limits of a measurement, as applied. */
         Limits: {
@@ -1202,6 +1261,36 @@ export interface components {
         Reason: {
             /** @description For people, 1 to 500 characters. */
             reason: string;
+        };
+        /** @description The relay into Kafka, as the database knows it. Whether it runs is the part `kafka` of the readiness. */
+        Relay: {
+            /**
+             * Format: int64
+             * @description Newest place in the outbox.
+             */
+            newest_seq: number;
+            /**
+             * Format: date-time
+             * @description When the oldest event that waits was received.
+             */
+            oldest_waiting?: string | null;
+            /** @description The server that relays, or did until its lease ran out. */
+            owner?: string | null;
+            /**
+             * Format: int64
+             * @description Place in the outbox up to which was relayed; 0 before the first.
+             */
+            relayed_seq: number;
+            /**
+             * Format: int64
+             * @description How often the relay changed hands.
+             */
+            term: number;
+            /**
+             * Format: int64
+             * @description Events that wait.
+             */
+            waiting: number;
         };
         /** @description A server of the plant that is running. */
         Replica: {
@@ -2638,6 +2727,35 @@ export interface operations {
                 };
             };
             /** @description The store can't work */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_relay: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The relay */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Relay"];
+                };
+            };
+            /** @description The store can't be read */
             503: {
                 headers: {
                     [name: string]: unknown;
