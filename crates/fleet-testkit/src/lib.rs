@@ -1,6 +1,7 @@
-//! Real processes, a fault proxy and an OTLP collector, for the tests of the whole system and for `xtask`.
+//! Real processes, the services of a plant, a fault proxy and an OTLP collector, for the tests of the whole system
+//! and for `xtask`.
 //!
-//! No fixed ports: every program binds port 0 and says in a file where it listens. Everything that is started
+//! No fixed ports: every program of ours binds port 0 and says in a file where it listens. Everything that is started
 //! here is stopped when its handle is dropped, also when a test panics; then the end of its log is shown.
 
 mod api;
@@ -8,6 +9,7 @@ mod fleet;
 mod otlp;
 mod process;
 mod proxy;
+pub mod services;
 mod settings;
 mod wait;
 mod workload;

@@ -1,0 +1,308 @@
+//! An Apache Kafka broker of one's own (one node, broker and controller in one process).
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+
+use super::Credentials;
+use super::daemon::{Daemon, LastWill};
+use super::jars::Jars;
+use super::port::Port;
+use super::programs::ServiceProgram;
+use crate::Program;
+
+const READY: &str = "Kafka Server started";
+const TAKEN: &str = "Address already in use";
+/// Two cores that compile beside it: usually 2 s.
+const READY_WITHIN: Duration = Duration::from_mins(2);
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
+const PORTS_TRIED: u32 = 3;
+/// Any 16 bytes in base64: each broker here is a cluster of its own.
+const CLUSTER: &str = "dmRzLWZsZWV0LXRlc3Rraw";
+/// Between brokers when clients need a password; there is only one broker.
+const INNER: &str = "broker";
+/// For a quick start and little memory; a benchmark would leave the second line out.
+const JVM: [&str; 6] = [
+    "-Xms64m",
+    "-Xmx256m",
+    "-Xss512k",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-XX:MaxDirectMemorySize=128m",
+];
+const LOGGING: &str = "\
+rootLogger.level = WARN
+rootLogger.appenderRefs = out
+rootLogger.appenderRef.out.ref = out
+appender.out.type = Console
+appender.out.name = out
+appender.out.layout.type = PatternLayout
+appender.out.layout.pattern = %d{ISO8601} %p %m (%c)%n
+logger.server.name = kafka.server.KafkaRaftServer
+logger.server.level = INFO
+";
+
+/// How a broker is started.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaOptions {
+    /// The one user that may connect, by SASL/PLAIN without TLS. None: everybody may.
+    pub user: Option<Credentials>,
+    /// The address that the broker tells its clients instead of its own, for example of a
+    /// [`FaultProxy`](crate::FaultProxy): without it they leave the proxy after the first answer.
+    pub advertised: Option<SocketAddr>,
+    /// More settings of `server.properties`; they replace those of the same key.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A running (or stopped) Kafka broker. Dropping it kills it.
+#[derive(Debug)]
+pub struct Kafka {
+    /// How it is started; a change holds from the next [`Kafka::restart`].
+    pub options: KafkaOptions,
+    folder: PathBuf,
+    jars: PathBuf,
+    clients: Port,
+    controller: Port,
+    daemon: Option<Daemon>,
+}
+
+impl Kafka {
+    /// Starts a broker on `{folder}/data`, which it formats when there is none. Loads its jars when they are
+    /// missing (Maven, 55 MB).
+    ///
+    /// # Errors
+    /// When Java or the jars are missing, or it does not get ready; with the end of its log.
+    pub async fn start(folder: &Path, options: KafkaOptions) -> anyhow::Result<Self> {
+        let jars = tokio::task::spawn_blocking(|| Jars::Kafka.provide())
+            .await
+            .context("loading the jars was cut off")??;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut this = Self {
+            options,
+            folder: folder.canonicalize().context("the folder was just made")?,
+            jars,
+            clients: Port::choose()?,
+            controller: Port::choose()?,
+            daemon: None,
+        };
+        for attempt in 1.. {
+            let taken = match this.run().await {
+                Ok(()) => break,
+                Err(error) if attempt == PORTS_TRIED => return Err(error),
+                Err(error) => this
+                    .daemon
+                    .take()
+                    .filter(|daemon| daemon.logged(TAKEN))
+                    .ok_or(error)?,
+            };
+            drop(taken);
+            (this.clients, this.controller) = (Port::choose()?, Port::choose()?);
+        }
+        Ok(this)
+    }
+
+    /// Its address as the product's `kafka.url` takes it: `kafka://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("kafka://{}", self.address())
+    }
+
+    /// Its address as Kafka's clients take it: `127.0.0.1:PORT`.
+    pub fn bootstrap(&self) -> String {
+        self.address().to_string()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.clients.address()
+    }
+
+    /// Its log.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("kafka.log")
+    }
+
+    /// Kills it (SIGKILL).
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.kill())
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        match self.daemon.take() {
+            Some(daemon) => daemon.end(Signal::SIGTERM, ENDS_WITHIN).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts it again on the same folder and port; a running one is stopped before.
+    ///
+    /// # Errors
+    /// When it does not get ready; with the end of its log.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop().await?;
+        self.run().await
+    }
+
+    /// Freezes it (SIGSTOP).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&mut self) -> anyhow::Result<()> {
+        self.daemon.as_mut().context("Kafka does not run")?.freeze()
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&mut self) -> anyhow::Result<()> {
+        self.daemon.as_mut().context("Kafka does not run")?.thaw()
+    }
+
+    /// The id of its process.
+    pub fn pid(&mut self) -> Option<u32> {
+        self.daemon.as_mut().map(|daemon| daemon.process().pid())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    async fn run(&mut self) -> anyhow::Result<()> {
+        for (name, text) in [
+            ("server.properties", self.properties()),
+            ("log4j2.properties", LOGGING.to_owned()),
+        ] {
+            let file = self.folder.join(name);
+            std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        if !self.data().join("meta.properties").exists() {
+            self.format().await?;
+        }
+        let properties = self.folder.join("server.properties").display().to_string();
+        let program = self.java("kafka.Kafka", &[&properties])?;
+        let will = LastWill {
+            signal: Signal::SIGKILL,
+            mounted: None,
+            remove: None,
+        };
+        let log = self.log();
+        let daemon = self.daemon.insert(Daemon::start(program, &log, will)?);
+        daemon.until_logged(READY, READY_WITHIN).await
+    }
+
+    async fn format(&self) -> anyhow::Result<()> {
+        let properties = self.folder.join("server.properties").display().to_string();
+        let args = ["format", "--standalone", "-t", CLUSTER, "-c", &properties];
+        let mut process = self.java("kafka.tools.StorageTool", &args)?.start()?;
+        let status = process.wait(READY_WITHIN).await?;
+        anyhow::ensure!(
+            status.success(),
+            "Kafka's format ended with {status}. Its log {} ends with:\n{}",
+            process.log().display(),
+            process.log_tail()
+        );
+        Ok(())
+    }
+
+    fn java(&self, class: &str, args: &[&str]) -> anyhow::Result<Program> {
+        let logging = format!(
+            "-Dlog4j2.configurationFile={}/log4j2.properties",
+            self.folder.display()
+        );
+        Ok(Program::new("kafka", &ServiceProgram::Java.path()?, &self.log())
+            .args(JVM)
+            .args([&logging, "-cp", &format!("{}/*", self.jars.display()), class])
+            .args(args))
+    }
+
+    fn properties(&self) -> String {
+        let (clients, controller) = (self.clients.address(), self.controller.address());
+        let advertised = self.options.advertised.unwrap_or(clients);
+        let mut properties: Vec<(String, String)> = [
+            ("process.roles", "broker,controller".to_owned()),
+            ("node.id", "1".to_owned()),
+            (
+                "listeners",
+                format!("CLIENTS://{clients},CONTROLLER://{controller}"),
+            ),
+            ("advertised.listeners", format!("CLIENTS://{advertised}")),
+            ("controller.listener.names", "CONTROLLER".to_owned()),
+            ("controller.quorum.bootstrap.servers", controller.to_string()),
+            ("inter.broker.listener.name", "CLIENTS".to_owned()),
+            ("log.dirs", self.data().display().to_string()),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        for (key, value) in SMALL {
+            properties.push((key.to_owned(), value.to_owned()));
+        }
+        match &self.options.user {
+            None => properties.push((
+                "listener.security.protocol.map".to_owned(),
+                "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
+            )),
+            Some(user) => properties.extend(sasl(user)),
+        }
+        for (key, value) in &self.options.settings {
+            properties.retain(|(known, _)| known != key);
+            properties.push((key.clone(), value.clone()));
+        }
+        properties
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect()
+    }
+}
+
+/// One node, few partitions, and a restart after SIGKILL in 2 s instead of 11 s (the session of the killed broker
+/// must end first).
+const SMALL: [(&str, &str); 16] = [
+    ("offsets.topic.replication.factor", "1"),
+    ("offsets.topic.num.partitions", "4"),
+    ("transaction.state.log.replication.factor", "1"),
+    ("transaction.state.log.min.isr", "1"),
+    ("transaction.state.log.num.partitions", "4"),
+    ("share.coordinator.state.topic.replication.factor", "1"),
+    ("share.coordinator.state.topic.min.isr", "1"),
+    ("share.coordinator.state.topic.num.partitions", "4"),
+    ("default.replication.factor", "1"),
+    ("auto.create.topics.enable", "false"),
+    ("group.initial.rebalance.delay.ms", "0"),
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "1000",
+    ),
+    ("log.cleaner.dedupe.buffer.size", "8388608"),
+    ("log.segment.bytes", "67108864"),
+    ("broker.session.timeout.ms", "1000"),
+    ("broker.heartbeat.interval.ms", "250"),
+];
+
+fn sasl(user: &Credentials) -> Vec<(String, String)> {
+    let module = "org.apache.kafka.common.security.plain.PlainLoginModule";
+    let (name, password) = (&user.username, &user.password);
+    let jaas = format!(
+        "{module} required username=\"{INNER}\" password=\"{INNER}\" user_{INNER}=\"{INNER}\" user_{name}=\"{password}\";"
+    );
+    [
+        (
+            "listener.security.protocol.map",
+            "CLIENTS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+        ),
+        ("sasl.enabled.mechanisms", "PLAIN"),
+        ("sasl.mechanism.inter.broker.protocol", "PLAIN"),
+        ("listener.name.clients.plain.sasl.jaas.config", &jaas),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+    .into()
+}
