@@ -1,0 +1,176 @@
+//! Procedures and artifacts: a version never changes.
+
+use fleet_store::{ArtifactRow, ConflictKind, ProcedureRow, StoreError};
+
+use crate::PostgresStore;
+use crate::column::{int, narrow, text, time, to_time};
+use crate::error::from_sqlx;
+
+/// The table's row.
+#[derive(Debug, sqlx::FromRow)]
+struct ProcedureRecord {
+    id: String,
+    version: String,
+    sha256: String,
+    yaml: String,
+    created_at: i64,
+    created_by: String,
+}
+
+impl ProcedureRecord {
+    fn row(self) -> Result<ProcedureRow, StoreError> {
+        Ok(ProcedureRow {
+            id: self.id,
+            version: self.version,
+            sha256: self.sha256,
+            yaml: self.yaml,
+            created_at: to_time("created_at", self.created_at)?,
+            created_by: self.created_by,
+        })
+    }
+}
+
+/// The table's row.
+#[derive(Debug, sqlx::FromRow)]
+struct ArtifactRecord {
+    name: String,
+    version: String,
+    sha256: String,
+    size: i64,
+    created_at: i64,
+    created_by: String,
+}
+
+impl ArtifactRecord {
+    fn row(self) -> Result<ArtifactRow, StoreError> {
+        Ok(ArtifactRow {
+            name: self.name,
+            version: self.version,
+            sha256: self.sha256,
+            size: narrow("size", self.size)?,
+            created_at: to_time("created_at", self.created_at)?,
+            created_by: self.created_by,
+        })
+    }
+}
+
+pub(crate) async fn put_procedure(store: &PostgresStore, procedure: &ProcedureRow) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    sqlx::query(
+        "INSERT INTO procedures (id, version, sha256, yaml, created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(&procedure.id)
+    .bind(&procedure.version)
+    .bind(&procedure.sha256)
+    .bind(&procedure.yaml)
+    .bind(time(procedure.created_at))
+    .bind(&procedure.created_by)
+    .execute(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
+    let same: bool =
+        sqlx::query_scalar("SELECT sha256 = $1 AND yaml = $2 FROM procedures WHERE id = $3 AND version = $4")
+            .bind(&procedure.sha256)
+            .bind(&procedure.yaml)
+            .bind(&procedure.id)
+            .bind(&procedure.version)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(from_sqlx)?;
+    if !same {
+        return Err(StoreError::Conflict(ConflictKind::Procedure {
+            id: procedure.id.clone(),
+            version: procedure.version.clone(),
+        }));
+    }
+    tx.commit().await.map_err(from_sqlx)
+}
+
+pub(crate) async fn procedure(
+    store: &PostgresStore,
+    id: &str,
+    version: &str,
+) -> Result<Option<ProcedureRow>, StoreError> {
+    let mut conn = store.reader().await?;
+    sqlx::query_as::<_, ProcedureRecord>("SELECT * FROM procedures WHERE id = $1 AND version = $2")
+        .bind(text(id))
+        .bind(text(version))
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(from_sqlx)?
+        .map(ProcedureRecord::row)
+        .transpose()
+}
+
+pub(crate) async fn procedures(store: &PostgresStore) -> Result<Vec<ProcedureRow>, StoreError> {
+    let mut conn = store.reader().await?;
+    sqlx::query_as::<_, ProcedureRecord>("SELECT * FROM procedures ORDER BY id, version")
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(from_sqlx)?
+        .into_iter()
+        .map(ProcedureRecord::row)
+        .collect()
+}
+
+pub(crate) async fn put_artifact(store: &PostgresStore, artifact: &ArtifactRow) -> Result<(), StoreError> {
+    let size = int("size", artifact.size)?;
+    let mut tx = store.begin().await?;
+    sqlx::query(
+        "INSERT INTO artifacts (name, version, sha256, size, created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+    )
+    .bind(&artifact.name)
+    .bind(&artifact.version)
+    .bind(&artifact.sha256)
+    .bind(size)
+    .bind(time(artifact.created_at))
+    .bind(&artifact.created_by)
+    .execute(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
+    let same: bool =
+        sqlx::query_scalar("SELECT sha256 = $1 AND size = $2 FROM artifacts WHERE name = $3 AND version = $4")
+            .bind(&artifact.sha256)
+            .bind(size)
+            .bind(&artifact.name)
+            .bind(&artifact.version)
+            .fetch_one(&mut *tx)
+            .await
+            .map_err(from_sqlx)?;
+    if !same {
+        return Err(StoreError::Conflict(ConflictKind::Artifact {
+            name: artifact.name.clone(),
+            version: artifact.version.clone(),
+        }));
+    }
+    tx.commit().await.map_err(from_sqlx)
+}
+
+pub(crate) async fn artifact(
+    store: &PostgresStore,
+    name: &str,
+    version: &str,
+) -> Result<Option<ArtifactRow>, StoreError> {
+    let mut conn = store.reader().await?;
+    sqlx::query_as::<_, ArtifactRecord>("SELECT * FROM artifacts WHERE name = $1 AND version = $2")
+        .bind(text(name))
+        .bind(text(version))
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(from_sqlx)?
+        .map(ArtifactRecord::row)
+        .transpose()
+}
+
+pub(crate) async fn artifacts(store: &PostgresStore) -> Result<Vec<ArtifactRow>, StoreError> {
+    let mut conn = store.reader().await?;
+    sqlx::query_as::<_, ArtifactRecord>("SELECT * FROM artifacts ORDER BY name, version")
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(from_sqlx)?
+        .into_iter()
+        .map(ArtifactRecord::row)
+        .collect()
+}
