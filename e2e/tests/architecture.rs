@@ -151,7 +151,14 @@ fn pure_crates_reach_no_network_no_database_no_clock_and_no_runtime() {
         "sqlx",
         "tokio",
     ];
-    for name in ["fleet-domain", "fleet-wire", "agent-core", "procedure", "uds"] {
+    for name in [
+        "fleet-domain",
+        "fleet-recording",
+        "fleet-wire",
+        "agent-core",
+        "procedure",
+        "uds",
+    ] {
         let reached = workspace.closure(name);
         let bad: Vec<_> = effects
             .iter()
@@ -162,10 +169,10 @@ fn pure_crates_reach_no_network_no_database_no_clock_and_no_runtime() {
 }
 
 #[test]
-fn one_database_crate_knows_sql_and_one_broker_module_the_broker() {
+fn the_stores_know_sql_and_one_broker_module_the_broker() {
     let workspace = Workspace::read();
     for (library, owners) in [
-        ("sqlx", &["fleet-store-sqlite"][..]),
+        ("sqlx", &["fleet-store-sqlite", "fleet-store-postgres"][..]),
         ("mqtt5", &["fleet-server"]),
         ("axum", &["fleet-server", "fleet-testkit"]),
         ("simple_doip", &["doip"]),

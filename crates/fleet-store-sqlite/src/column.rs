@@ -16,6 +16,11 @@ pub(crate) fn int(what: &'static str, value: u64) -> Result<i64, TooLarge> {
     i64::try_from(value).map_err(|_| TooLarge { what, value })
 }
 
+/// Numbers that a bench states may be absurd; they only have to stay comparable.
+pub(crate) fn clamp(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
 /// A time for a column: microseconds since 1970.
 pub(crate) fn time(value: Timestamp) -> i64 {
     value.as_microsecond()

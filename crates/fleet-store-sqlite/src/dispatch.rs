@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet_domain::{DeviceId, EntryState, JobEvent, JobState, OfferId};
+use fleet_recording::StoredJob;
 use fleet_store::{AlarmKind, DesiredEntry, DesiredList, DispatchOutcome, MAX_OPEN_JOBS, StoreError};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
@@ -11,7 +12,7 @@ use uuid::Uuid;
 use crate::SqliteStore;
 use crate::column::{Columns, int, time};
 use crate::error::from_sqlx;
-use crate::jobs::{self, StoredJob};
+use crate::jobs;
 use crate::lease::read_generation;
 use crate::orders::recall_version;
 use crate::work::Work;
@@ -70,7 +71,7 @@ async fn time_out(
     for row in &late {
         let mut stored = jobs::stored_job(row)?;
         let version = recall_version(conn, &stored, work).await?;
-        stored.apply(JobEvent::TimeOut { version }, work)?;
+        stored.apply(JobEvent::TimeOut { version }, work.now)?;
         jobs::save(conn, &stored, work).await?;
         outcome.timed_out.push(stored.row.job.id);
     }
@@ -201,7 +202,7 @@ async fn offer_queued(
             Err(reason) => {
                 outcome.parked.push(stored.row.job.id);
                 if stored.row.job.parked.as_ref() != Some(&reason) {
-                    stored.apply(JobEvent::Park { reason }, work)?;
+                    stored.apply(JobEvent::Park { reason }, work.now)?;
                     jobs::save(conn, &stored, work).await?;
                 }
             }
@@ -264,7 +265,7 @@ async fn offer(
             offer_id,
             fence,
         },
-        work,
+        work.now,
     )?;
     work.next_version(conn, device).await?;
     sqlx::query(

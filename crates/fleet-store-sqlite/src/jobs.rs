@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use fleet_domain::{
-    DeviceId, Job, JobEvent, JobId, JobKind, JobState, OfferId, Verdict, WithdrawTarget, Withdrawal,
-};
+use fleet_domain::{DeviceId, Job, JobId, JobKind, JobState, OfferId, Verdict, WithdrawTarget, Withdrawal};
+use fleet_recording::StoredJob;
 use fleet_store::{ChangeKind, JobRow, NewJob, ProcedureUse, Retry, StoreError};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -12,14 +11,6 @@ use sqlx::sqlite::SqliteRow;
 use crate::column::{Columns, int, json, time, unreadable};
 use crate::error::from_sqlx;
 use crate::work::Work;
-
-/// A job with what only the storage needs.
-#[derive(Debug, Clone)]
-pub(crate) struct StoredJob {
-    pub(crate) row: JobRow,
-    /// A bench that must be told that the job was taken from it, and the first list that says so.
-    pub(crate) fenced: Option<(DeviceId, u64)>,
-}
 
 pub(crate) fn stored_job(row: &SqliteRow) -> Result<StoredJob, StoreError> {
     let fenced = row
@@ -117,53 +108,6 @@ pub(crate) async fn find(conn: &mut SqliteConnection, job: JobId) -> Result<Opti
         .transpose()
 }
 
-/// A job that was just recorded and is written by [`save`].
-pub(crate) fn fresh(request: NewJob, now: jiff::Timestamp) -> StoredJob {
-    StoredJob {
-        row: JobRow {
-            job: Job::new(request.id),
-            request,
-            reported: false,
-            created_at: now,
-            offered_at: None,
-            accepted_at: None,
-            started_at: None,
-            finished_at: None,
-            steps_done: 0,
-            software: BTreeMap::new(),
-            fenced_events: 0,
-            decided_by: None,
-        },
-        fenced: None,
-    }
-}
-
-impl StoredJob {
-    /// Applies an event and keeps the times. The row is as it was when the event is not allowed.
-    pub(crate) fn apply(
-        &mut self,
-        event: JobEvent,
-        work: &Work,
-    ) -> Result<(), fleet_domain::TransitionError> {
-        let before = self.row.job.state;
-        self.row.job = self.row.job.clone().apply(event)?;
-        let (row, now) = (&mut self.row, Some(work.now));
-        if row.job.state != before {
-            match row.job.state {
-                JobState::Offered => row.offered_at = now,
-                JobState::Accepted => row.accepted_at = now,
-                JobState::Running => {
-                    row.accepted_at = row.accepted_at.or(now);
-                    row.started_at = now;
-                }
-                JobState::Queued | JobState::Withdrawing => {}
-                _ => row.finished_at = now,
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Writes the job, the lease on its VIN and the change log.
 pub(crate) async fn save(
     conn: &mut SqliteConnection,
@@ -191,13 +135,7 @@ pub(crate) async fn save(
             .map_err(from_sqlx)?;
     }
     work.changed(ChangeKind::Job, &job.id);
-    for device in [
-        &job.device,
-        &stored.fenced.as_ref().map(|(device, _)| device.clone()),
-    ]
-    .into_iter()
-    .flatten()
-    {
+    for device in stored.shown_on() {
         work.changed(ChangeKind::Bench, device);
     }
     Ok(())
@@ -248,7 +186,7 @@ async fn update(conn: &mut SqliteConnection, stored: &StoredJob) -> Result<(), S
              withdraw_version = ?12, withdraw_reason = ?13, steps_total = ?14, software = ?15,
              fenced_events = ?16, decided_by = ?17, offered_at = ?18, accepted_at = ?19,
              started_at = ?20, finished_at = ?21, fenced_device = ?22, fenced_version = ?23,
-             steps_done = (SELECT count(*) FROM steps WHERE job = ?24 AND attempt = ?7 AND fence = ?8)
+             steps_done = ?25
          WHERE id = ?24",
     )
     .bind(row.reported)
@@ -279,12 +217,9 @@ async fn update(conn: &mut SqliteConnection, stored: &StoredJob) -> Result<(), S
             .transpose()?,
     )
     .bind(job.id.0)
+    .bind(i64::from(row.steps_done))
     .execute(conn)
     .await
     .map_err(from_sqlx)?;
     Ok(())
-}
-
-pub(crate) fn id(stored: &StoredJob) -> JobId {
-    stored.row.job.id
 }

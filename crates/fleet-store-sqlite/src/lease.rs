@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use fleet_domain::{Slot, StoreGeneration};
+use fleet_recording::next_generation;
 use fleet_store::{AlarmKind, SlotTerm, StoreError};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
-use uuid::Uuid;
 
 use crate::SqliteStore;
 use crate::column::{Columns, int, time};
@@ -108,24 +108,18 @@ pub(crate) async fn current(conn: &mut SqliteConnection) -> Result<Vec<SlotTerm>
         .collect()
 }
 
-/// The next generation: the candidate, or one above the current where the clock ran backwards.
-pub(crate) async fn begin_generation(
+/// Begins a generation that was chosen above the current one.
+pub(crate) async fn write_generation(
     conn: &mut SqliteConnection,
-    current: StoreGeneration,
-    candidate: StoreGeneration,
-) -> Result<StoreGeneration, StoreError> {
-    let next = if candidate > current {
-        candidate
-    } else {
-        StoreGeneration(Uuid::from_u128(current.0.as_u128().saturating_add(1)))
-    };
+    generation: StoreGeneration,
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE meta SET generation = ?, restored = 1, last_fence = last_fence + ?")
-        .bind(next.0)
+        .bind(generation.0)
         .bind(FENCE_GAP)
         .execute(conn)
         .await
         .map_err(from_sqlx)?;
-    Ok(next)
+    Ok(())
 }
 
 pub(crate) async fn read_generation(conn: &mut SqliteConnection) -> Result<StoreGeneration, StoreError> {
@@ -143,7 +137,8 @@ pub(crate) async fn declare_restored(
 ) -> Result<StoreGeneration, StoreError> {
     let mut tx = store.begin().await?;
     let current = read_generation(&mut tx).await?;
-    let next = begin_generation(&mut tx, current, candidate).await?;
+    let next = next_generation(current, candidate);
+    write_generation(&mut tx, next).await?;
     let mut work = Work::new(now);
     work.raise(
         AlarmKind::DeclaredRestore,

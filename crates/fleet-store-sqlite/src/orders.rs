@@ -1,6 +1,7 @@
 //! What people and requesters ask for: a job, its recall, a take-over.
 
 use fleet_domain::{DeviceId, JobEvent, JobId, JobState};
+use fleet_recording::StoredJob;
 use fleet_store::{ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, Retry, StoreError};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
@@ -8,7 +9,7 @@ use sqlx::SqliteConnection;
 use crate::SqliteStore;
 use crate::column::{Columns, int, json, time};
 use crate::error::from_sqlx;
-use crate::jobs::{self, StoredJob};
+use crate::jobs;
 use crate::work::Work;
 
 pub(crate) async fn create(
@@ -43,7 +44,7 @@ pub(crate) async fn create(
             new: false,
         });
     }
-    let stored = jobs::fresh(request, now);
+    let stored = StoredJob::fresh(request, now);
     jobs::save(&mut tx, &stored, &mut work).await?;
     work.finish(&mut tx).await?;
     tx.commit().await.map_err(from_sqlx)?;
@@ -161,7 +162,7 @@ pub(crate) async fn cancel(
             version,
             reason: reason.to_owned(),
         },
-        &work,
+        work.now,
     )?;
     stored.row.decided_by = Some(principal.to_owned());
     finish(tx, stored, work).await
@@ -181,7 +182,7 @@ pub(crate) async fn take_over(
         JobEvent::TakeOver {
             reason: reason.to_owned(),
         },
-        &work,
+        work.now,
     )?;
     stored.row.decided_by = Some(principal.to_owned());
     if let Some(device) = stored.row.job.device.clone() {

@@ -11,9 +11,18 @@ use crate::error::from_sqlx;
 use crate::recorded::{cursor_number, limit, paged};
 
 /// Codes of the column `standing`.
-pub(crate) const PROJECTED: i64 = 0;
-pub(crate) const UNPROJECTED: i64 = 1;
-pub(crate) const FENCED: i64 = 2;
+const PROJECTED: i64 = 0;
+const UNPROJECTED: i64 = 1;
+const FENCED: i64 = 2;
+
+/// The columns `standing` and `reason`.
+pub(crate) fn standing_columns(standing: &EventStanding) -> (i64, Option<&str>) {
+    match standing {
+        EventStanding::Projected => (PROJECTED, None),
+        EventStanding::Unprojected(reason) => (UNPROJECTED, Some(reason)),
+        EventStanding::Fenced => (FENCED, None),
+    }
+}
 
 pub(crate) fn digest(row: &SqliteRow) -> Result<Digest, StoreError> {
     let bytes = row.blob("digest")?;

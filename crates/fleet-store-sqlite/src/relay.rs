@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fleet_domain::{SpoolId, StoreGeneration};
+use fleet_recording::next_generation;
 use fleet_store::{
     Advanced, AlarmKind, ChangeKind, KafkaHigh, OutboxAdvance, OutboxCursor, OutboxRead, RelayRow, RelayTerm,
     StoreError,
@@ -14,7 +15,7 @@ use uuid::Uuid;
 use crate::SqliteStore;
 use crate::column::{Columns, int, json, time};
 use crate::error::from_sqlx;
-use crate::lease::{begin_generation, expiry, read_generation};
+use crate::lease::{expiry, read_generation, write_generation};
 use crate::outbox::rows_after;
 use crate::work::Work;
 
@@ -279,7 +280,8 @@ pub(crate) async fn report_cursor_lost(
     }
     let mut generation = read_generation(&mut tx).await?;
     if generation <= cursor_generation {
-        generation = begin_generation(&mut tx, cursor_generation, spare).await?;
+        generation = next_generation(cursor_generation, spare);
+        write_generation(&mut tx, generation).await?;
     }
     let mut work = Work::new(now);
     work.raise(

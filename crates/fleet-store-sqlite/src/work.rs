@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_domain::DeviceId;
+use fleet_recording::Raised;
 use fleet_store::{AlarmKind, AlarmRow, ChangeKind, StoreError};
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::changes::alarm_row;
-use crate::column::{Columns, time};
+use crate::column::{Columns, clamp, time};
 use crate::error::from_sqlx;
 
 /// Rows of one multi-row statement.
@@ -19,7 +20,7 @@ pub(crate) struct Work {
     pub(crate) now: Timestamp,
     changes: BTreeSet<(&'static str, String)>,
     versions: BTreeMap<DeviceId, u64>,
-    alarms: Vec<(AlarmKind, String, Option<DeviceId>, String)>,
+    raised: Raised,
 }
 
 impl Work {
@@ -28,7 +29,7 @@ impl Work {
             now,
             changes: BTreeSet::new(),
             versions: BTreeMap::new(),
-            alarms: Vec::new(),
+            raised: Raised::default(),
         }
     }
 
@@ -45,7 +46,14 @@ impl Work {
         device: Option<&DeviceId>,
         detail: String,
     ) {
-        self.alarms.push((kind, subject, device.cloned(), detail));
+        self.raised.raise(kind, subject, device, detail);
+    }
+
+    /// Takes over what was decided elsewhere.
+    pub(crate) fn take(&mut self, changes: BTreeSet<(ChangeKind, String)>, raised: Raised) {
+        self.changes
+            .extend(changes.into_iter().map(|(kind, id)| (kind.as_str(), id)));
+        self.raised.merge(raised);
     }
 
     /// The version that the bench's list has after this transaction: one more than before it, however
@@ -79,19 +87,20 @@ impl Work {
     /// Writes alarms and the change log. Returns the alarms as they stand now.
     pub(crate) async fn finish(&mut self, conn: &mut SqliteConnection) -> Result<Vec<AlarmRow>, StoreError> {
         let mut raised = BTreeMap::new();
-        for (kind, subject, device, detail) in std::mem::take(&mut self.alarms) {
+        for (alarm, times) in std::mem::take(&mut self.raised).iter() {
             let row = sqlx::query(
                 "INSERT INTO alarms (kind, subject, device, detail, count, raised_at, last_at)
-                 VALUES (?1, ?2, ?3, ?4, 1, ?5, ?5)
+                 VALUES (?1, ?2, ?3, ?4, ?6, ?5, ?5)
                  ON CONFLICT (kind, subject) DO UPDATE
-                 SET count = count + 1, last_at = ?5, detail = ?4
+                 SET count = count + ?6, last_at = ?5, detail = ?4
                  RETURNING *",
             )
-            .bind(kind.as_str())
-            .bind(&subject)
-            .bind(device.as_ref().map(DeviceId::as_str))
-            .bind(&detail)
+            .bind(alarm.kind.as_str())
+            .bind(&alarm.subject)
+            .bind(alarm.device.as_ref().map(DeviceId::as_str))
+            .bind(&alarm.detail)
             .bind(time(self.now))
+            .bind(clamp(times))
             .fetch_one(&mut *conn)
             .await
             .map_err(from_sqlx)?;

@@ -9,6 +9,7 @@
     reason = "a suite of tests: it panics where a property does not hold"
 )]
 
+mod concurrency;
 mod fixture;
 mod jobs;
 mod leases;
@@ -17,6 +18,7 @@ mod log;
 mod restores;
 mod withdrawal;
 
+pub use concurrency::*;
 pub use fixture::Fixture;
 pub use jobs::*;
 pub use leases::*;
@@ -48,6 +50,10 @@ macro_rules! conformance {
             a_restored_bench_is_told,
             a_bench_that_forgot_a_spool_is_told,
             concurrent_writers_lose_nothing,
+            two_dispatchers_never_give_a_vehicle_away_twice,
+            a_request_repeated_at_once_is_one_job,
+            a_take_over_against_a_last_event_has_one_winner,
+            a_recall_against_an_acceptance_leaves_the_job_to_the_bench,
             a_job_runs_from_request_to_verdict,
             a_repeated_request_is_the_same_job,
             a_retry_is_a_job_of_its_own_and_the_same_again,

@@ -1,5 +1,7 @@
 //! What the ingest gives to the storage and gets back.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use fleet_domain::{
     BenchReport, DeviceId, Digest, EventId, Place, PresenceFacts, RejectCode, Rejection, Seq, Slot,
@@ -29,6 +31,28 @@ pub struct IngestBatch {
     pub received_at: Timestamp,
     /// Taken when a message proves that the database was restored and nobody said so (rule 18).
     pub spare_generation: StoreGeneration,
+}
+
+impl IngestBatch {
+    /// Slots of the batch whose term is not, or no longer, among the `current` ones: their messages are left out.
+    pub fn lost_slots(&self, current: &[SlotTerm]) -> BTreeSet<Slot> {
+        let held: BTreeSet<Slot> = self
+            .terms
+            .iter()
+            .filter(|term| current.contains(term))
+            .map(|term| term.slot)
+            .collect();
+        self.slots().filter(|slot| !held.contains(slot)).collect()
+    }
+
+    /// The slots that the batch speaks of; more than once.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.items
+            .iter()
+            .map(|item| item.slot)
+            .chain(self.misplaced.iter().map(|message| message.slot))
+            .chain(self.terms.iter().map(|term| term.slot))
+    }
 }
 
 /// A message on a topic that belongs to no bench: its device level is no id, or another slot than the

@@ -1,135 +1,52 @@
 //! What the messages of a batch need to know, read in a handful of statements.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use fleet_domain::withdraw::SyncMark;
 use fleet_domain::{
-    DeviceId, DeviceLedger, Digest, JobId, Predecessor, Presence, RejectCode, RunId, Seq, SpoolId,
-    SpoolLedger, StoreGeneration,
+    DeviceId, JobId, Predecessor, Presence, RejectCode, RunId, Seq, Slot, SpoolId, SpoolLedger,
+    StoreGeneration,
 };
-use fleet_store::{Inbound, InboundMessage, StoreError};
-use jiff::{SignedDuration, Timestamp};
+use fleet_recording::wants::{self, Named};
+use fleet_recording::{DeviceRow, DeviceState, Digests, Equipment, Loaded, Messages, StepKey, StoredJob};
+use fleet_store::{Inbound, StoreError};
+use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use crate::column::{Columns, int, json, time};
 use crate::error::from_sqlx;
-use crate::jobs::{self, StoredJob};
-use crate::outbox;
+use crate::{jobs, lease, outbox};
 
-/// Rejections read of one spool: one receipt's worth and a few that the batch may uncover.
-const REJECTIONS_READ: i64 = 200;
-/// Runs of an agent that are remembered, to know an old sync that the broker delivers again.
-pub(super) const RUNS_KEPT: usize = 16;
-
-/// How often the page is told that a bench was heard, where nothing else changed: with each sync, which
-/// comes after 48 s at the earliest, whatever else the bench sends.
-const TOLD_EVERY: SignedDuration = SignedDuration::from_secs(45);
-
-/// A bench as the batch changes it.
-#[derive(Debug)]
-pub(super) struct DeviceState {
-    pub(super) ledger: DeviceLedger,
-    pub(super) presence: Option<Presence>,
-    pub(super) presence_since: Option<Timestamp>,
-    pub(super) list_version: u64,
-    pub(super) mark: SyncMark,
-    /// Runs with their highest sync number, the current one last.
-    pub(super) runs: Vec<(RunId, u64)>,
-    pub(super) settled_generation: Option<StoreGeneration>,
-    pub(super) refusing_jobs: Option<String>,
-    pub(super) held_events: u64,
-    pub(super) equipment: Equipment,
-    /// Columns beside the ledger changed.
-    pub(super) dirty: bool,
-    /// Something that the page shows changed.
-    pub(super) shown: bool,
-    /// The page was long told nothing of the bench, and it was heard.
-    pub(super) tell: bool,
-}
-
-/// What the last start of the agent said.
-#[derive(Debug, Default)]
-pub(super) struct Equipment {
-    pub(super) station: Option<String>,
-    pub(super) vin: Option<String>,
-    pub(super) ecus: Vec<String>,
-    pub(super) transports: Vec<String>,
-    pub(super) agent_version: Option<String>,
-    pub(super) public_key: Option<String>,
-}
-
-/// Digests of stored events by place.
-pub(super) type Digests = HashMap<(DeviceId, SpoolId, Seq), Digest>;
-
-/// Everything that the batch benches.
-#[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) generation: StoreGeneration,
-    pub(super) devices: BTreeMap<DeviceId, DeviceState>,
-    pub(super) digests: Digests,
-    pub(super) jobs: BTreeMap<JobId, StoredJob>,
-    pub(super) changed_jobs: BTreeSet<JobId>,
-}
-
-type Named = BTreeSet<(DeviceId, SpoolId)>;
-
-pub(super) async fn load(
-    conn: &mut SqliteConnection,
-    items: &[Inbound],
-    generation: StoreGeneration,
-    now: Timestamp,
-) -> Result<Loaded, StoreError> {
-    let benches: BTreeSet<&DeviceId> = items.iter().map(|item| &item.device).collect();
-    let heard: BTreeSet<&DeviceId> = items
-        .iter()
-        .filter(|item| is_heard(&item.message))
-        .map(|item| &item.device)
-        .collect();
-    let (mut devices, mut named) = read_devices(conn, &benches, &heard, now).await?;
-    for item in items {
-        name_spools(item, &mut named);
-        // Its receipt speaks of the spool that was heard of last.
-        let newest = devices.get(&item.device).and_then(|state| state.ledger.newest());
-        if let (InboundMessage::Unattributed { .. }, Some(newest)) = (&item.message, newest) {
-            named.insert((item.device.clone(), newest));
-        }
-    }
-    // Only a sync is judged by what else followed the predecessors that it benches.
-    let judged = items
-        .iter()
-        .any(|item| matches!(item.message, InboundMessage::Sync(_)));
-    read_spools(conn, &named, judged, &mut devices).await?;
+pub(super) async fn load(conn: &mut SqliteConnection, messages: Messages<'_>) -> Result<Loaded, StoreError> {
+    let items = messages.items;
+    let generation = lease::read_generation(conn).await?;
+    let benches = wants::benches(items);
+    let mut devices = read_devices(conn, &benches, &wants::heard(items), messages.received_at).await?;
+    let named = wants::spools(items, &devices);
+    read_spools(conn, &named, wants::successors(items), &mut devices).await?;
     let digests = read_digests(conn, items, &devices).await?;
     let jobs = read_jobs(conn, items, &benches).await?;
+    let steps = read_steps(conn, items).await?;
     Ok(Loaded {
         generation,
         devices,
         digests,
         jobs,
-        changed_jobs: BTreeSet::new(),
+        steps,
     })
-}
-
-/// Whether the message is the bench's own. A will is the broker's, and comes when the bench is gone.
-fn is_heard(message: &InboundMessage) -> bool {
-    match message {
-        InboundMessage::Assumed(_) => false,
-        InboundMessage::Presence(facts) => !facts.will,
-        _ => true,
-    }
 }
 
 async fn read_devices(
     conn: &mut SqliteConnection,
-    benches: &BTreeSet<&DeviceId>,
-    heard: &BTreeSet<&DeviceId>,
+    benches: &BTreeSet<DeviceId>,
+    heard: &BTreeSet<DeviceId>,
     now: Timestamp,
-) -> Result<(BTreeMap<DeviceId, DeviceState>, Named), StoreError> {
+) -> Result<BTreeMap<DeviceId, DeviceState>, StoreError> {
     let list: Vec<(&str, u8)> = benches
         .iter()
-        .map(|device| (device.as_str(), fleet_domain::Slot::of(device).number()))
+        .map(|device| (device.as_str(), Slot::of(device).number()))
         .collect();
     sqlx::query(
         "INSERT INTO devices (device, slot, first_seen, last_seen)
@@ -139,7 +56,7 @@ async fn read_devices(
     )
     .bind(json(&list))
     .bind(time(now))
-    .bind(json(heard))
+    .bind(json(&heard.iter().map(DeviceId::as_str).collect::<Vec<_>>()))
     .execute(&mut *conn)
     .await
     .map_err(from_sqlx)?;
@@ -148,24 +65,19 @@ async fn read_devices(
         .fetch_all(conn)
         .await
         .map_err(from_sqlx)?;
-    let mut devices = BTreeMap::new();
-    let mut named = Named::new();
-    for row in &rows {
-        let device: DeviceId = row.parsed("device")?;
-        let state = device_state(row, now, heard.contains(&device))?;
-        named.extend(state.mark.last.iter().map(|(spool, _)| (device.clone(), *spool)));
-        devices.insert(device, state);
-    }
-    Ok((devices, named))
+    rows.iter()
+        .map(|row| {
+            let device: DeviceId = row.parsed("device")?;
+            let heard = heard.contains(&device);
+            Ok((device, DeviceState::new(device_row(row)?, heard, now)))
+        })
+        .collect()
 }
 
-fn device_state(row: &SqliteRow, now: Timestamp, heard: bool) -> Result<DeviceState, StoreError> {
-    let told_at = row.time("told_at")?;
-    let silent = told_at > now || now.duration_since(told_at) >= TOLD_EVERY;
+fn device_row(row: &SqliteRow) -> Result<DeviceRow, StoreError> {
     let last: Vec<(Uuid, Seq)> = row.json("sync_last")?;
     let open: Vec<Uuid> = row.json("sync_jobs")?;
     let runs: Vec<(Uuid, u64)> = row.json("sync_runs")?;
-    let newest = row.opt_uuid("newest_spool")?.map(SpoolId);
     let presence = row
         .opt_uuid("run_id")?
         .map(|run| {
@@ -176,8 +88,10 @@ fn device_state(row: &SqliteRow, now: Timestamp, heard: bool) -> Result<DeviceSt
             })
         })
         .transpose()?;
-    Ok(DeviceState {
-        ledger: DeviceLedger::from_rows([], row.u64("last_ordinal")?, newest),
+    Ok(DeviceRow {
+        told_at: row.time("told_at")?,
+        last_ordinal: row.u64("last_ordinal")?,
+        newest_spool: row.opt_uuid("newest_spool")?.map(SpoolId),
         presence,
         presence_since: row.opt_time("presence_since")?,
         list_version: row.u64("list_version")?,
@@ -205,37 +119,7 @@ fn device_state(row: &SqliteRow, now: Timestamp, heard: bool) -> Result<DeviceSt
             agent_version: row.opt_text("agent_version")?,
             public_key: row.opt_text("public_key")?,
         },
-        dirty: false,
-        shown: false,
-        tell: heard && silent,
     })
-}
-
-fn name_spools(item: &Inbound, named: &mut Named) {
-    let mut name = |spool| {
-        named.insert((item.device.clone(), spool));
-    };
-    match &item.message {
-        InboundMessage::Event(event) => {
-            name(event.place.spool);
-            event.place.predecessor.iter().for_each(|prev| name(prev.spool));
-        }
-        InboundMessage::Rejected(event) => {
-            name(event.place.spool);
-            event.place.predecessor.iter().for_each(|prev| name(prev.spool));
-        }
-        InboundMessage::Sync(sync) => {
-            for held in &sync.held {
-                name(held.spool);
-                held.predecessor.iter().for_each(|prev| name(prev.spool));
-            }
-            sync.former.iter().for_each(|former| name(former.spool));
-        }
-        InboundMessage::Unattributed { .. }
-        | InboundMessage::Undecodable { .. }
-        | InboundMessage::Presence(_)
-        | InboundMessage::Assumed(_) => {}
-    }
 }
 
 async fn read_spools(
@@ -248,26 +132,20 @@ async fn read_spools(
     if with_successors {
         rows.extend(fetch_spools(conn, named, BY_PREDECESSOR).await?);
     }
-    // The predecessor of a spool that has not begun decides whether it may begin.
-    let more: Named = rows
-        .iter()
-        .filter_map(|(device, row)| Some((device.clone(), row.predecessor?.spool)))
-        .filter(|name| !named.contains(name))
-        .collect();
+    let more = wants::predecessors(&rows, named);
     if !more.is_empty() {
         rows.extend(fetch_spools(conn, &more, BY_SPOOL).await?);
     }
     let mut by_device: BTreeMap<DeviceId, Vec<SpoolLedger>> = BTreeMap::new();
     for (device, mut row) in rows {
-        if row.rejected > 0 || row.conflicts > 0 {
+        if wants::rejections(&row) {
             row.rejections = read_rejections(conn, &device, &row).await?;
         }
         by_device.entry(device).or_default().push(row);
     }
     for (device, rows) in by_device {
         if let Some(state) = devices.get_mut(&device) {
-            let (last, newest) = (state.ledger.last_ordinal(), state.ledger.newest());
-            state.ledger = DeviceLedger::from_rows(rows, last, newest);
+            state.with_spools(rows);
         }
     }
     Ok(())
@@ -334,7 +212,7 @@ async fn read_rejections(
     .bind(device.as_str())
     .bind(row.spool.0)
     .bind(int("rejections known", row.rejections_known)?)
-    .bind(REJECTIONS_READ)
+    .bind(wants::REJECTIONS_READ)
     .fetch_all(conn)
     .await
     .map_err(from_sqlx)?
@@ -346,27 +224,13 @@ async fn read_rejections(
 /// Digests of what is stored at the places of events that were settled before this batch.
 async fn read_digests(
     conn: &mut SqliteConnection,
-    items: &[Inbound],
+    items: &[&Inbound],
     devices: &BTreeMap<DeviceId, DeviceState>,
 ) -> Result<Digests, StoreError> {
-    let mut places: Vec<(&str, String, i64)> = Vec::new();
-    for item in items {
-        let place = match &item.message {
-            InboundMessage::Event(event) => event.place,
-            InboundMessage::Rejected(event) => event.place,
-            _ => continue,
-        };
-        let settled = devices
-            .get(&item.device)
-            .is_some_and(|state| place.seq <= state.ledger.through(place.spool));
-        if settled {
-            places.push((
-                item.device.as_str(),
-                hex::encode(place.spool.0),
-                int("seq", place.seq)?,
-            ));
-        }
-    }
+    let places = wants::digests(items, devices)
+        .into_iter()
+        .map(|(device, spool, seq)| Ok((device.as_str(), hex::encode(spool.0), int("seq", seq)?)))
+        .collect::<Result<Vec<_>, StoreError>>()?;
     if places.is_empty() {
         return Ok(Digests::new());
     }
@@ -394,16 +258,11 @@ async fn read_digests(
 /// The jobs that events speak of, and those that wait for a statement of one of the benches.
 async fn read_jobs(
     conn: &mut SqliteConnection,
-    items: &[Inbound],
-    devices: &BTreeSet<&DeviceId>,
+    items: &[&Inbound],
+    devices: &BTreeSet<DeviceId>,
 ) -> Result<BTreeMap<JobId, StoredJob>, StoreError> {
-    let ids: BTreeSet<String> = items
-        .iter()
-        .filter_map(|item| match &item.message {
-            InboundMessage::Event(event) => Some(hex::encode(event.report.attempt()?.job.0)),
-            _ => None,
-        })
-        .collect();
+    let ids: Vec<String> = wants::jobs(items).iter().map(|job| hex::encode(job.0)).collect();
+    let devices: Vec<&str> = devices.iter().map(DeviceId::as_str).collect();
     let rows = sqlx::query(
         "SELECT j.* FROM json_each(?1) b JOIN jobs j ON j.id = unhex(b.value)
          UNION
@@ -420,7 +279,43 @@ async fn read_jobs(
     rows.iter()
         .map(|row| {
             let stored = jobs::stored_job(row)?;
-            Ok((jobs::id(&stored), stored))
+            Ok((stored.id(), stored))
         })
         .collect()
+}
+
+/// Those steps of the batch that are recorded already.
+async fn read_steps(
+    conn: &mut SqliteConnection,
+    items: &[&Inbound],
+) -> Result<BTreeSet<StepKey>, StoreError> {
+    let steps = wants::steps(items)
+        .iter()
+        .map(|step| {
+            let fence = int("fence", step.fence)?;
+            Ok((hex::encode(step.job.0), step.attempt, fence, step.index))
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    if steps.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    sqlx::query(
+        "SELECT s.job, s.attempt, s.fence, s.step_index FROM json_each(?) b
+         JOIN steps s ON s.job = unhex(b.value ->> 0) AND s.attempt = b.value ->> 1
+                     AND s.fence = b.value ->> 2 AND s.step_index = b.value ->> 3",
+    )
+    .bind(json(&steps))
+    .fetch_all(conn)
+    .await
+    .map_err(from_sqlx)?
+    .iter()
+    .map(|row| {
+        Ok(StepKey {
+            job: JobId(row.uuid("job")?),
+            attempt: row.u32("attempt")?,
+            fence: row.u64("fence")?,
+            index: row.u32("step_index")?,
+        })
+    })
+    .collect()
 }

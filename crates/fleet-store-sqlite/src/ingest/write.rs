@@ -1,41 +1,48 @@
 //! Writing what was decided, in multi-row statements.
 
-use fleet_domain::{DeviceId, JobId, SpoolLedger};
+use fleet_domain::report::StepReport;
+use fleet_domain::{DeviceId, JobId, SpoolLedger, Verdict};
+use fleet_recording::{AttemptWrite, DeadLetter, DeviceState, NewEvent, Recorded};
 use fleet_store::{ChangeKind, StoreError, outbox_topic};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::load::{DeviceState, Loaded};
-use super::plan::{DeadLetter, NewEvent, Planned};
-use crate::column::{int, json, time};
+use crate::column::{clamp, int, json, time};
 use crate::error::from_sqlx;
-use crate::jobs;
+use crate::outbox::standing_columns;
 use crate::work::{CHUNK, Work};
+use crate::{jobs, lease};
 
+/// Writes all rows but the alarms and the change log, which are handed to `work`.
 pub(super) async fn write(
     conn: &mut SqliteConnection,
-    loaded: &mut Loaded,
-    planned: &mut Planned,
+    recorded: &mut Recorded<'_>,
     work: &mut Work,
 ) -> Result<(), StoreError> {
-    write_events(conn, &planned.events, work).await?;
-    for id in std::mem::take(&mut loaded.changed_jobs) {
-        if let Some(stored) = loaded.jobs.get(&id) {
-            jobs::save(conn, stored, work).await?;
-        }
+    if let Some(begun) = recorded.begun {
+        lease::write_generation(conn, begun).await?;
     }
-    write_asides(conn, planned, work).await?;
-    write_rejections(conn, planned).await?;
-    for letter in &planned.dead {
+    write_events(conn, &recorded.events, work).await?;
+    write_steps(conn, &recorded.steps).await?;
+    for attempt in &recorded.attempts {
+        write_attempt(conn, attempt).await?;
+    }
+    for stored in &recorded.jobs {
+        jobs::save(conn, stored, work).await?;
+    }
+    write_asides(conn, recorded, work).await?;
+    write_rejections(conn, recorded).await?;
+    for letter in &recorded.dead {
         write_dead_letter(conn, letter, work).await?;
     }
-    write_ledger(conn, loaded).await?;
+    write_ledger(conn, &recorded.spools).await?;
     let mut told = Vec::new();
-    for (device, state) in &loaded.devices {
-        write_device(conn, device, state).await?;
-        if state.shown || state.tell {
-            work.changed(ChangeKind::Bench, device);
-            told.push(device.as_str());
+    for write in &recorded.devices {
+        if write.changed {
+            write_device(conn, &write.device, &write.state).await?;
+        }
+        if write.told {
+            told.push(write.device.as_str());
         }
     }
     if !told.is_empty() {
@@ -46,12 +53,16 @@ pub(super) async fn write(
             .await
             .map_err(from_sqlx)?;
     }
+    work.take(
+        std::mem::take(&mut recorded.changes),
+        std::mem::take(&mut recorded.raised),
+    );
     Ok(())
 }
 
 async fn write_events(
     conn: &mut SqliteConnection,
-    events: &[NewEvent],
+    events: &[NewEvent<'_>],
     work: &Work,
 ) -> Result<(), StoreError> {
     if events.is_empty() {
@@ -72,7 +83,8 @@ async fn write_events(
                  standing, reason, traceparent) ",
         );
         insert.push_values(chunk, |mut row, (n, seq, new)| {
-            let event = &new.event;
+            let event = new.event;
+            let (standing, reason) = standing_columns(&new.standing);
             row.push_bind(*n)
                 .push_bind(new.device.as_str())
                 .push_bind(event.place.spool.0)
@@ -84,8 +96,8 @@ async fn write_events(
                 .push_bind(time(work.now))
                 .push_bind(&event.digest.0[..])
                 .push_bind(&event.bytes[..])
-                .push_bind(new.standing.0)
-                .push_bind(&new.standing.1)
+                .push_bind(standing)
+                .push_bind(reason)
                 .push_bind(&event.traceparent);
         });
         run(conn, insert, chunk.len()).await?;
@@ -115,8 +127,12 @@ async fn run(
     Ok(())
 }
 
-async fn write_asides(conn: &mut SqliteConnection, planned: &Planned, work: &Work) -> Result<(), StoreError> {
-    for hole in &planned.holes {
+async fn write_asides(
+    conn: &mut SqliteConnection,
+    recorded: &Recorded<'_>,
+    work: &Work,
+) -> Result<(), StoreError> {
+    for hole in &recorded.holes {
         sqlx::query(
             "INSERT OR IGNORE INTO holes (device, spool, from_seq, to_seq, reason, bytes, received_at)
              VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -132,7 +148,7 @@ async fn write_asides(conn: &mut SqliteConnection, planned: &Planned, work: &Wor
         .await
         .map_err(from_sqlx)?;
     }
-    for conflict in &planned.conflicts {
+    for conflict in &recorded.conflicts {
         // The same content again is the same conflict.
         sqlx::query(
             "INSERT OR IGNORE INTO conflicts (device, spool, seq, digest, bytes, received_at)
@@ -151,13 +167,13 @@ async fn write_asides(conn: &mut SqliteConnection, planned: &Planned, work: &Wor
     Ok(())
 }
 
-async fn write_rejections(conn: &mut SqliteConnection, planned: &Planned) -> Result<(), StoreError> {
-    for (device, spool, seq, code) in &planned.rejections {
+async fn write_rejections(conn: &mut SqliteConnection, recorded: &Recorded<'_>) -> Result<(), StoreError> {
+    for row in &recorded.rejections {
         sqlx::query("INSERT OR IGNORE INTO rejections (device, spool, seq, code) VALUES (?, ?, ?, ?)")
-            .bind(device.as_str())
-            .bind(spool.0)
-            .bind(int("seq", *seq)?)
-            .bind(code.as_str())
+            .bind(row.device.as_str())
+            .bind(row.spool.0)
+            .bind(int("seq", row.seq)?)
+            .bind(row.code.as_str())
             .execute(&mut *conn)
             .await
             .map_err(from_sqlx)?;
@@ -208,13 +224,14 @@ fn ledger_numbers(row: &SpoolLedger) -> [i64; 11] {
     .map(clamp)
 }
 
-async fn write_ledger(conn: &mut SqliteConnection, loaded: &Loaded) -> Result<(), StoreError> {
-    let mut rows = Vec::new();
-    for (device, state) in &loaded.devices {
-        for row in state.ledger.changed() {
-            rows.push((device.as_str(), row, ledger_numbers(row)));
-        }
-    }
+async fn write_ledger(
+    conn: &mut SqliteConnection,
+    spools: &[(DeviceId, SpoolLedger)],
+) -> Result<(), StoreError> {
+    let rows: Vec<_> = spools
+        .iter()
+        .map(|(device, row)| (device.as_str(), row, ledger_numbers(row)))
+        .collect();
     for chunk in rows.chunks(CHUNK) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO spools (device, spool, prev_spool, restored_in, ordinal, prev_last,
@@ -249,46 +266,40 @@ async fn write_device(
     device: &DeviceId,
     state: &DeviceState,
 ) -> Result<(), StoreError> {
-    if !state.dirty && state.ledger.changed().next().is_none() {
-        return Ok(());
-    }
-    let last: Vec<(Uuid, u64)> = state
-        .mark
-        .last
-        .iter()
-        .map(|(spool, seq)| (spool.0, *seq))
-        .collect();
-    let open: Vec<Uuid> = state.mark.jobs.iter().map(|job: &JobId| job.0).collect();
-    let runs: Vec<(Uuid, u64)> = state.runs.iter().map(|(run, number)| (run.0, *number)).collect();
-    let presence = state.presence;
-    let equipment = &state.equipment;
+    let row = &state.row;
+    let last: Vec<(Uuid, u64)> = row.mark.last.iter().map(|(spool, seq)| (spool.0, *seq)).collect();
+    let open: Vec<Uuid> = row.mark.jobs.iter().map(|job: &JobId| job.0).collect();
+    let runs: Vec<(Uuid, u64)> = row.runs.iter().map(|(run, number)| (run.0, *number)).collect();
+    let presence = row.presence;
+    let equipment = &row.equipment;
     sqlx::query(
         "UPDATE devices SET run_id = ?, connect_counter = ?, online = ?, presence_since = ?, station = ?,
              vin = ?, ecus = ?, transports = ?, agent_version = ?, public_key = ?, refusing_jobs = ?,
              held_events = ?, last_ordinal = ?, newest_spool = ?, sync_generation = ?, sync_version = ?,
-             sync_last = ?, sync_jobs = ?, sync_runs = ?, settled_generation = ?
+             sync_last = ?, sync_jobs = ?, sync_runs = ?, settled_generation = ?, list_version = ?
          WHERE device = ?",
     )
     .bind(presence.map(|presence| presence.run_id.0))
     .bind(clamp(presence.map_or(0, |presence| presence.connect_counter)))
     .bind(presence.is_some_and(|presence| presence.online))
-    .bind(state.presence_since.map(time))
+    .bind(row.presence_since.map(time))
     .bind(&equipment.station)
     .bind(&equipment.vin)
     .bind(json(&equipment.ecus))
     .bind(json(&equipment.transports))
     .bind(&equipment.agent_version)
     .bind(&equipment.public_key)
-    .bind(&state.refusing_jobs)
-    .bind(clamp(state.held_events))
-    .bind(clamp(state.ledger.last_ordinal()))
-    .bind(state.ledger.newest().map(|spool| spool.0))
-    .bind(state.mark.generation.map(|generation| generation.0))
-    .bind(clamp(state.mark.desired_version))
+    .bind(&row.refusing_jobs)
+    .bind(clamp(row.held_events))
+    .bind(clamp(row.last_ordinal))
+    .bind(row.newest_spool.map(|spool| spool.0))
+    .bind(row.mark.generation.map(|generation| generation.0))
+    .bind(clamp(row.mark.desired_version))
     .bind(json(&last))
     .bind(json(&open))
     .bind(json(&runs))
-    .bind(state.settled_generation.map(|generation| generation.0))
+    .bind(row.settled_generation.map(|generation| generation.0))
+    .bind(clamp(row.list_version))
     .bind(device.as_str())
     .execute(conn)
     .await
@@ -296,7 +307,75 @@ async fn write_device(
     Ok(())
 }
 
-/// Numbers that a bench states may be absurd; they only have to stay comparable.
-fn clamp(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+/// Steps are most of what a bench sends.
+async fn write_steps(conn: &mut SqliteConnection, steps: &[&StepReport]) -> Result<(), StoreError> {
+    for chunk in steps.chunks(CHUNK) {
+        let mut rows = Vec::with_capacity(chunk.len());
+        for step in chunk {
+            rows.push((
+                *step,
+                int("fence", step.of.fence)?,
+                int("duration_ms", step.duration_ms)?,
+            ));
+        }
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO steps (job, attempt, fence, step_index, step, name, outcome, started_at, finished_at,
+                 duration_ms, retries, nrc, detail, measurements) ",
+        );
+        insert.push_values(&rows, |mut row, (step, fence, duration)| {
+            row.push_bind(step.of.job.0)
+                .push_bind(i64::from(step.of.attempt))
+                .push_bind(*fence)
+                .push_bind(i64::from(step.index))
+                .push_bind(&step.step)
+                .push_bind(&step.name)
+                .push_bind(step.outcome.as_str())
+                .push_bind(time(step.started_at))
+                .push_bind(time(step.finished_at))
+                .push_bind(*duration)
+                .push_bind(i64::from(step.retries))
+                .push_bind(step.nrc.map(i64::from))
+                .push_bind(&step.detail)
+                .push_bind(&step.measurements_json);
+        });
+        run(conn, insert, chunk.len()).await?;
+    }
+    Ok(())
+}
+
+async fn write_attempt(conn: &mut SqliteConnection, attempt: &AttemptWrite) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO attempts (job, attempt, fence, device, accepted_at, started_at, finished_at, verdict,
+             reason_code, detail, steps_total, software, record, fenced)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, coalesce(?12, '{}'), ?13, ?14)
+         ON CONFLICT (job, attempt, fence) DO UPDATE SET
+             accepted_at = coalesce(excluded.accepted_at, accepted_at),
+             started_at = coalesce(excluded.started_at, started_at),
+             finished_at = coalesce(excluded.finished_at, finished_at),
+             verdict = coalesce(excluded.verdict, verdict),
+             reason_code = coalesce(excluded.reason_code, reason_code),
+             detail = coalesce(excluded.detail, detail),
+             steps_total = coalesce(excluded.steps_total, steps_total),
+             software = coalesce(?12, software),
+             record = coalesce(excluded.record, record),
+             fenced = max(excluded.fenced, fenced)",
+    )
+    .bind(attempt.of.job.0)
+    .bind(i64::from(attempt.of.attempt))
+    .bind(int("fence", attempt.of.fence)?)
+    .bind(attempt.device.as_str())
+    .bind(attempt.accepted_at.map(time))
+    .bind(attempt.started_at.map(time))
+    .bind(attempt.finished_at.map(time))
+    .bind(attempt.verdict.map(Verdict::as_str))
+    .bind(&attempt.reason_code)
+    .bind(&attempt.detail)
+    .bind(attempt.steps_total.map(i64::from))
+    .bind(attempt.software.as_ref().map(json))
+    .bind(&attempt.record)
+    .bind(attempt.fenced)
+    .execute(conn)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
 }

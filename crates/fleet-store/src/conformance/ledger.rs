@@ -479,10 +479,11 @@ pub async fn concurrent_writers_lose_nothing(mut fixture: Fixture) {
         let batches: Vec<Vec<Inbound>> = (0..5).map(|_| fixture.steps(&mut bench, of, 10)).collect();
         work.push(batches);
     }
-    let tasks = work.into_iter().map(|batches| {
-        let (store, terms, now) = (fixture.store.clone(), fixture.terms.clone(), fixture.now);
+    let (terms, now) = (fixture.terms.clone(), fixture.now);
+    let writers = work.into_iter().map(|batches| {
+        let (store, terms) = (fixture.store.clone(), terms.clone());
         let spare_generation = store.generation();
-        tokio::spawn(async move {
+        async move {
             for items in batches {
                 // Each twice, as by a consumer that was thrown out and its successor.
                 for items in [items.clone(), items] {
@@ -498,18 +499,18 @@ pub async fn concurrent_writers_lose_nothing(mut fixture: Fixture) {
                         .unwrap();
                 }
             }
-        })
+        }
     });
-    let tasks: Vec<_> = tasks.collect();
-    for n in 0..20u8 {
-        let vin = if n % 2 == 0 { VIN } else { OTHER_VIN };
-        let request = fixture.request(vin, "ESP");
-        fixture.store.create_job(request, fixture.now).await.unwrap();
-        fixture.dispatch().await;
-    }
-    for task in tasks {
-        task.await.unwrap();
-    }
+    let writers = futures::future::join_all(writers);
+    let requests = async {
+        for n in 0..20u8 {
+            let vin = if n % 2 == 0 { VIN } else { OTHER_VIN };
+            let request = fixture.request(vin, "ESP");
+            fixture.store.create_job(request, now).await.unwrap();
+            fixture.dispatch().await;
+        }
+    };
+    futures::future::join(writers, requests).await;
     let totals = fixture.store.ledger_totals().await.unwrap();
     assert_eq!(
         (totals.stored, totals.duplicates, totals.outstanding),
