@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fleet_domain::{BenchReport, DeviceId, EntryState, JobId, JobState, Verdict};
+use futures::future::{join, join_all};
 use uuid::Uuid;
 
 use super::fixture::{Bench, Fixture, VIN, accepted, attempt, finished};
@@ -18,24 +19,18 @@ const JOBS_OF_A_VEHICLE: usize = 4;
 /// A round of dispatch by each of several replicas at once. Identifiers of each lie in a range of their own.
 async fn rounds(fixture: &mut Fixture) -> Vec<DispatchOutcome> {
     let base = fixture.uuid().as_u128();
-    let tasks: Vec<_> = (1..=REPLICAS)
-        .map(|replica| {
-            let (store, now) = (fixture.store.clone(), fixture.now);
-            tokio::spawn(async move {
-                let mut next = base + (replica << 64);
-                let mut mint = || {
-                    next += 1;
-                    Uuid::from_u128(next)
-                };
-                store.dispatch(now, &mut mint).await.unwrap()
-            })
-        })
-        .collect();
-    let mut outcomes = Vec::new();
-    for task in tasks {
-        outcomes.push(task.await.unwrap());
-    }
-    outcomes
+    let each = (1..=REPLICAS).map(|replica| {
+        let (store, now) = (fixture.store.clone(), fixture.now);
+        async move {
+            let mut next = base + (replica << 64);
+            let mut mint = || {
+                next += 1;
+                Uuid::from_u128(next)
+            };
+            store.dispatch(now, &mut mint).await.unwrap()
+        }
+    });
+    join_all(each).await
 }
 
 async fn all_jobs(store: &Arc<dyn Store>) -> Vec<JobRow> {
@@ -116,14 +111,13 @@ pub async fn two_dispatchers_never_give_a_vehicle_away_twice(mut fixture: Fixtur
             break;
         }
         assert!(round < 100, "the queue does not get empty");
-        let (batch, store) = (ends(&mut fixture, &mut benches, &open), fixture.store.clone());
-        let ingest = tokio::spawn(async move { store.ingest(batch).await.unwrap() });
-        for outcome in rounds(&mut fixture).await {
-            for (job, device) in outcome.offered {
-                assert_eq!(offered.insert(job, device), None, "offered twice");
-            }
+        let batch = ends(&mut fixture, &mut benches, &open);
+        let store = fixture.store.clone();
+        let (ingested, outcomes) = join(store.ingest(batch), rounds(&mut fixture)).await;
+        for (job, device) in outcomes.into_iter().flat_map(|outcome| outcome.offered) {
+            assert_eq!(offered.insert(job, device), None, "offered twice");
         }
-        let counts = ingest.await.unwrap().counts;
+        let counts = ingested.unwrap().counts;
         assert_eq!((counts.stored, counts.unprojected), (open.len() as u64 * 3, 0));
     }
     assert_eq!(offered.len(), VEHICLES * JOBS_OF_A_VEHICLE);
@@ -138,25 +132,20 @@ pub async fn a_request_repeated_at_once_is_one_job(mut fixture: Fixture) {
     for round in 0..10 {
         let mut first = fixture.request(VIN, "ESP");
         first.request_id = (round % 2 == 0).then(|| format!("order-{round}"));
-        let tasks: Vec<_> = (0..6)
-            .map(|n| {
-                let (store, now, mut request) = (fixture.store.clone(), fixture.now, first.clone());
-                // With a request id each try brings a fresh id of the job; without one the id is the request's.
-                if round % 2 == 0 && n > 0 {
-                    request.id = JobId(fixture.uuid());
-                }
-                tokio::spawn(async move { store.create_job(request, now).await.unwrap() })
-            })
-            .collect();
-        let mut created = Vec::new();
-        for task in tasks {
-            created.push(task.await.unwrap());
+        let mut tries = vec![first; 6];
+        for request in tries
+            .iter_mut()
+            .skip(1)
+            .filter(|request| request.request_id.is_some())
+        {
+            // With a request id each try may bring a fresh id of the job; without one the id is the request's.
+            request.id = JobId(fixture.uuid());
         }
-        assert_eq!(
-            created.iter().filter(|created| created.new).count(),
-            1,
-            "round {round}"
-        );
+        let (store, now) = (fixture.store.clone(), fixture.now);
+        let created = join_all(tries.into_iter().map(|request| store.create_job(request, now))).await;
+        let created: Vec<_> = created.into_iter().map(Result::unwrap).collect();
+        let new = created.iter().filter(|created| created.new).count();
+        assert_eq!(new, 1, "round {round}");
         assert!(created.iter().all(|other| other.job == created[0].job));
     }
     assert_eq!(all_jobs(&fixture.store).await.len(), 10);
@@ -180,12 +169,9 @@ pub async fn a_take_over_against_a_last_event_has_one_winner(mut fixture: Fixtur
         let last = fixture.event(&mut bench, finished(of, Verdict::Failed));
         let batch = batch(&mut fixture, vec![last]);
         let (store, now) = (fixture.store.clone(), fixture.now);
-        let ingest = tokio::spawn({
-            let store = store.clone();
-            async move { store.ingest(batch).await.unwrap() }
-        });
-        let decided = store.take_over_job(id, "bench lost", "supervisor", now).await;
-        let outcome = ingest.await.unwrap();
+        let decide = store.take_over_job(id, "bench lost", "supervisor", now);
+        let (decided, ingested) = join(decide, store.ingest(batch)).await;
+        let outcome = ingested.unwrap();
         assert_eq!((outcome.counts.stored, outcome.counts.unprojected), (1, 0));
         let after = fixture.job(id).await;
         let attempts = store.attempts(id).await.unwrap();
@@ -221,15 +207,13 @@ pub async fn a_recall_against_an_acceptance_leaves_the_job_to_the_bench(mut fixt
         let taking = fixture.event(&mut bench, accepted(&job, generation));
         let batch = batch(&mut fixture, vec![taking]);
         let (store, now) = (fixture.store.clone(), fixture.now);
-        let ingest = tokio::spawn({
-            let store = store.clone();
-            async move { store.ingest(batch).await.unwrap() }
-        });
-        match store.cancel_job(id, "wrong order", "operator", now).await {
+        let recall = store.cancel_job(id, "wrong order", "operator", now);
+        let (recalled, ingested) = join(recall, store.ingest(batch)).await;
+        match recalled {
             Ok(_) | Err(StoreError::Transition(_)) => {}
             Err(error) => panic!("{error}"),
         }
-        ingest.await.unwrap();
+        ingested.unwrap();
         assert_eq!(fixture.job(id).await.job.state, JobState::Accepted);
         let entries = fixture.list(&bench.device).await;
         let states: Vec<_> = entries.iter().map(|entry| entry.state).collect();
