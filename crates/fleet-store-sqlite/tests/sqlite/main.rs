@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 mod crash;
+mod migrations;
 mod suite;
 mod target;
 
