@@ -12,5 +12,9 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: true,
   },
-  server: { proxy: { "/api": process.env["PAGE_API"] ?? "http://127.0.0.1:8080" } },
+  server: {
+    proxy: { "^/(api/|readyz$)": process.env["PAGE_API"] ?? "http://127.0.0.1:8080" },
+    // The runbook is a part of the page.
+    fs: { allow: [".", "../docs"] },
+  },
 });

@@ -15,6 +15,7 @@ import "./styles/frame.css";
 import "./styles/widgets.css";
 import "./styles/grid.css";
 import "./styles/screens.css";
+import "./styles/system.css";
 
 /** An answer of the server is final; only silence and its own faults are worth another attempt. */
 function worthRetry(failures: number, error: Error): boolean {

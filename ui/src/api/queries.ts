@@ -1,6 +1,11 @@
 import { infiniteQueryOptions, queryOptions } from "@tanstack/react-query";
 import { api, dataOf } from "./client";
+import type { Readiness } from "./types";
 
+/** How often the parts' states are asked for. With what the server takes to notice, a fault shows within 10 s. */
+const PARTS_EVERY_MS = 3_000;
+/** How often figures that no stream brings are asked for while they are looked at. */
+const FIGURES_EVERY_MS = 5_000;
 /** Rows of one page of a list. */
 const PAGE_ROWS = 500;
 
@@ -25,6 +30,40 @@ export const statusQuery = queryOptions({
   queryKey: ["status"],
   queryFn: async ({ signal }) => dataOf(await api.GET("/api/v1/status", { signal })),
   staleTime: 60_000,
+});
+
+/** Each part's state. Answered also while the database can't be read, then with status 503. */
+export const readinessQuery = queryOptions({
+  queryKey: ["readiness"],
+  queryFn: async ({ signal }) => {
+    const answer = await api.GET("/readyz", { signal });
+    const told = answer.data ?? (isReadiness(answer.error) ? answer.error : undefined);
+    return dataOf({ ...answer, data: told });
+  },
+  staleTime: 0,
+  refetchInterval: PARTS_EVERY_MS,
+});
+
+function isReadiness(body: unknown): body is Readiness {
+  return typeof body === "object" && body !== null && "checks" in body && Array.isArray(body.checks);
+}
+
+export const replicasQuery = queryOptions({
+  queryKey: ["replicas"],
+  queryFn: async ({ signal }) => dataOf(await api.GET("/api/v1/replicas", { signal })),
+  refetchInterval: FIGURES_EVERY_MS,
+});
+
+export const relayQuery = queryOptions({
+  queryKey: ["relay"],
+  queryFn: async ({ signal }) => dataOf(await api.GET("/api/v1/relay", { signal })),
+  refetchInterval: FIGURES_EVERY_MS,
+});
+
+export const plantLedgerQuery = queryOptions({
+  queryKey: ["plant-ledger"],
+  queryFn: async ({ signal }) => dataOf(await api.GET("/api/v1/ledger", { signal })),
+  refetchInterval: FIGURES_EVERY_MS,
 });
 
 export const benchesQuery = (filter: BenchFilter) =>
@@ -79,4 +118,10 @@ export async function act(id: string, action: "cancel" | "take_over" | "retry", 
   // The answer is the new job.
   if (action === "retry") return dataOf(await api.POST("/api/v1/jobs/{id}/retry", request));
   return dataOf(await api.POST("/api/v1/jobs/{id}/take-over", request));
+}
+
+/** Offers no longer wait for this bench. */
+export async function releaseBench(device: string, reason: string) {
+  const request = { params: { path: { device } }, body: { reason } };
+  return dataOf(await api.POST("/api/v1/benches/{device}/release", request));
 }

@@ -9,6 +9,7 @@ import { Mark } from "../widgets/mark";
 import { Clock, ConnectionStatus } from "./connection-status";
 import { DisplaySettings } from "./display-settings";
 import { setPlantZone } from "./format";
+import { Notices } from "./notices";
 import { useLanguage } from "./use-language";
 import { VinSearch } from "./vin-search";
 
@@ -43,6 +44,11 @@ export function Frame() {
                 {i18n._("Jobs")}
               </Link>
             </li>
+            <li>
+              <Link to="/system" className="rail-link">
+                {i18n._("System")}
+              </Link>
+            </li>
           </ul>
           <div className="rail-foot">
             <DisplaySettings />
@@ -58,6 +64,7 @@ export function Frame() {
           <ConnectionStatus />
           <Clock />
         </header>
+        <Notices />
         <main id={MAIN} tabIndex={-1} data-stale={stale}>
           {stale ? (
             <p className="stale-note">
@@ -71,6 +78,19 @@ export function Frame() {
   );
 }
 
+function screenName(screen: string | undefined): string {
+  switch (screen) {
+    case "jobs":
+      return i18n._("Jobs");
+    case "system":
+      return i18n._("System");
+    case "runbook":
+      return i18n._("Runbook");
+    default:
+      return i18n._("Benches");
+  }
+}
+
 /** Names the page after its screen, and moves the focus to a new screen so that a screen reader says it. */
 function useTitleAndFocus(language: string): void {
   const path = useRouterState({ select: (state) => state.location.pathname });
@@ -78,7 +98,7 @@ function useTitleAndFocus(language: string): void {
   // biome-ignore lint/correctness/useExhaustiveDependencies: the title also changes with the language.
   useEffect(() => {
     const [, screen, id] = path.split("/");
-    const name = screen === "jobs" ? i18n._("Jobs") : i18n._("Benches");
+    const name = screenName(screen);
     document.title =
       id === undefined ? `${name} · VDS Fleet` : `${decodeURIComponent(id)} · ${name} · VDS Fleet`;
     if (shown.current === path) return;

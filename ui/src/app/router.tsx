@@ -51,9 +51,29 @@ export const runRoute = createRoute({
   component: lazyRouteComponent(() => import("../screens/run"), "RunScreen"),
 });
 
+export const systemRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/system",
+  component: lazyRouteComponent(() => import("../screens/system"), "SystemScreen"),
+});
+
+export const runbookRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/runbook",
+  component: lazyRouteComponent(() => import("../screens/runbook"), "RunbookScreen"),
+});
+
 export function makeRouter(client: QueryClient) {
   return createRouter({
-    routeTree: rootRoute.addChildren([indexRoute, benchesRoute, benchRoute, jobsRoute, runRoute]),
+    routeTree: rootRoute.addChildren([
+      indexRoute,
+      benchesRoute,
+      benchRoute,
+      jobsRoute,
+      runRoute,
+      systemRoute,
+      runbookRoute,
+    ]),
     context: { client },
     parseSearch,
     stringifySearch,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { benchSearch, jobSearch, parseSearch, runSearch, stringifySearch } from "./search";
+import { benchSearch, jobSearch, looksLikeVin, parseSearch, runSearch, stringifySearch } from "./search";
 
 describe("filters in the address", () => {
   test.each([
@@ -37,5 +37,21 @@ describe("filters in the address", () => {
       expect(jobSearch({ vin })).toEqual({});
     expect(jobSearch({ device: "bench-a" }).device).toBe("bench-a");
     for (const device of ["a b", "../x", "ä", "x".repeat(65)]) expect(jobSearch({ device })).toEqual({});
+  });
+});
+
+describe("the search of the frame", () => {
+  test("takes a whole VIN or its last characters for a VIN", () => {
+    for (const [typed, vin] of [
+      [" wvwzzz1kzaw000123 ", "WVWZZZ1KZAW000123"],
+      ["000123", "000123"],
+      ["kzaw000123", "KZAW000123"],
+    ] as const)
+      expect(looksLikeVin(typed)).toBe(vin);
+  });
+
+  test("and anything else for a bench or a station", () => {
+    for (const typed of ["bench-a", "EOL 3", "00123", "ABCDEF", "bench_12", "OIQ123", "", "x".repeat(99)])
+      expect(looksLikeVin(typed)).toBeUndefined();
   });
 });

@@ -25,16 +25,19 @@ function words(value: unknown): string | undefined {
   return text(value).trim().slice(0, LONGEST) || undefined;
 }
 
-/** ISO 3779: 17 characters, none of them I, O or Q. */
-export function wholeVin(typed: string): string | undefined {
-  const vin = typed.trim().toUpperCase();
-  return /^[A-HJ-NPR-Z0-9]{17}$/.test(vin) ? vin : undefined;
-}
-
-/** A VIN or a part of one that the server finds jobs by: 3 characters at least. */
+/** A VIN or a part of one that the server finds jobs by: 3 characters at least; none is I, O or Q (ISO 3779). */
 export function vinFilter(typed: string): string | undefined {
   const part = typed.trim().toUpperCase();
   return /^[A-HJ-NPR-Z0-9]{3,17}$/.test(part) ? part : undefined;
+}
+
+/**
+ * What a text from the frame's search is: a VIN, whole or its last characters, as they stand on papers, or
+ * something that names a bench or a station. Six characters with a digit among them are taken for a VIN.
+ */
+export function looksLikeVin(typed: string): string | undefined {
+  const part = vinFilter(typed);
+  return part !== undefined && part.length >= 6 && /\d/.test(part) ? part : undefined;
 }
 
 /** The id of a bench, or undefined for what can't be one. */

@@ -3,13 +3,13 @@ import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 import { Input, SearchField } from "react-aria-components";
 import { usePreferences } from "./preferences";
-import { wholeVin } from "./search";
+import { looksLikeVin } from "./search";
 
 function typing(target: EventTarget | null): boolean {
   return target instanceof HTMLElement && target.matches("input, textarea, select, [contenteditable]");
 }
 
-/** Finds a vehicle from anywhere: its jobs by the whole VIN, its bench by a part of it. A barcode scanner types and ends with Enter. */
+/** Finds a vehicle from anywhere, or a bench by a text that is no VIN. A barcode scanner types and ends with Enter. */
 export function VinSearch() {
   const [text, setText] = useState("");
   const input = useRef<HTMLInputElement>(null);
@@ -29,20 +29,25 @@ export function VinSearch() {
   return (
     <SearchField
       className="vin-search"
-      aria-label={i18n._("Find a vehicle by VIN")}
+      aria-label={i18n._("Find a vehicle or a bench")}
       value={text}
       onChange={setText}
       onSubmit={(value) => {
-        const text = value.trim().toUpperCase();
+        const text = value.trim();
         if (text === "") return;
-        const vin = wholeVin(text);
-        // A part of a VIN is looked for among the vehicles that stand at a bench.
+        const vin = looksLikeVin(text);
+        // Each of the two lists offers the other where nothing is found.
         if (vin === undefined) void navigate({ to: "/benches", search: { q: text } });
         else void navigate({ to: "/jobs", search: { vin } });
         setText("");
       }}
     >
-      <Input ref={input} placeholder={i18n._("VIN, whole or part")} spellCheck={false} autoComplete="off" />
+      <Input
+        ref={input}
+        placeholder={i18n._("VIN, whole or part, or bench")}
+        spellCheck={false}
+        autoComplete="off"
+      />
       {shortcuts ? (
         <span className="key" aria-hidden="true">
           /

@@ -2,7 +2,7 @@ import { i18n } from "@lingui/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { benchQuery, jobsQuery, ledgerQuery } from "../api/queries";
-import type { Bench, BenchLedger, Job, JobSummary } from "../api/types";
+import type { Bench, BenchLedger, Job, JobSummary, LedgerSpool } from "../api/types";
 import { numberText } from "../app/format";
 import { useLanguage } from "../app/use-language";
 import { kindWord } from "../app/words";
@@ -11,6 +11,7 @@ import { JobBadge } from "../widgets/mark";
 import { Facts, Fetched, Panel, ScrollX } from "../widgets/panel";
 import { StepProgress } from "../widgets/progress";
 import { Empty, Failure, Skeleton } from "../widgets/states";
+import { Count, TableHead } from "../widgets/table";
 import { Age, Time } from "../widgets/time";
 import { BenchStateBadge, refusal } from "./bench-state";
 import { JobDuration } from "./jobs";
@@ -68,6 +69,14 @@ export function BenchScreen() {
               </Fetched>
               <Fetched query={ledger} rows={3}>
                 {(data) => <Ledger ledger={data} />}
+              </Fetched>
+            </Panel>
+            <Panel
+              title={i18n._("What became of stored events")}
+              aside={i18n._("stored = in Kafka + already there + unrelayable + expired + waiting")}
+            >
+              <Fetched query={ledger} rows={3}>
+                {(data) => <Relayed ledger={data} />}
               </Fetched>
             </Panel>
             <Panel
@@ -218,53 +227,82 @@ function Ledger({ ledger }: { ledger: BenchLedger }) {
       </Empty>
     );
   }
-  const cell = (value: number, alarm = false) => (
-    <td className="num end" data-weight={alarm && value > 0 ? "warning" : undefined}>
-      {numberText(value)}
-    </td>
-  );
+  const spools = ledger.spools.toReversed();
   return (
     <ScrollX label={i18n._("Ledger of the spools")}>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">{i18n._("Spool")}</th>
-            <th scope="col" className="end">
-              {i18n._("Announced")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Stored")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Rejected")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Holes")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Outstanding")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Duplicates")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Conflicts")}
-            </th>
-          </tr>
-        </thead>
+        <TableHead
+          columns={[
+            { text: i18n._("Spool") },
+            { text: i18n._("Announced"), end: true },
+            { text: i18n._("Stored"), end: true },
+            { text: i18n._("Rejected"), end: true },
+            { text: i18n._("Holes"), end: true },
+            { text: i18n._("Outstanding"), end: true },
+            { text: i18n._("Duplicates"), end: true },
+            { text: i18n._("Conflicts"), end: true },
+          ]}
+        />
+        <tbody>
+          {spools.map((spool) => (
+            <tr key={spool.spool_id}>
+              <SpoolName spool={spool} />
+              <Count value={spool.announced} />
+              <Count value={spool.stored} />
+              <Count value={spool.rejected} alarm />
+              <Count value={spool.holes} alarm />
+              <Count value={spool.outstanding} />
+              <Count value={spool.duplicates} />
+              <Count value={spool.conflicts} alarm />
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </ScrollX>
+  );
+}
+
+function SpoolName({ spool }: { spool: LedgerSpool }) {
+  return (
+    <th scope="row">
+      <code title={spool.spool_id}>…{spool.spool_id.slice(-12)}</code>
+    </th>
+  );
+}
+
+/** What became of the stored events of each spool. */
+function Relayed({ ledger }: { ledger: BenchLedger }) {
+  if (ledger.spools.length === 0) {
+    return (
+      <Empty title={i18n._("Nothing is stored yet.")}>
+        {i18n._("Stored events go into Kafka where one is configured.")}
+      </Empty>
+    );
+  }
+  return (
+    <ScrollX label={i18n._("What became of stored events")}>
+      <table>
+        <TableHead
+          columns={[
+            { text: i18n._("Spool") },
+            { text: i18n._("Stored"), end: true },
+            { text: i18n._("In Kafka"), end: true },
+            { text: i18n._("Already there"), end: true },
+            { text: i18n._("Unrelayable"), end: true },
+            { text: i18n._("Expired"), end: true },
+            { text: i18n._("Waiting"), end: true },
+          ]}
+        />
         <tbody>
           {ledger.spools.toReversed().map((spool) => (
             <tr key={spool.spool_id}>
-              <th scope="row">
-                <code title={spool.spool_id}>…{spool.spool_id.slice(-12)}</code>
-              </th>
-              {cell(spool.announced)}
-              {cell(spool.stored)}
-              {cell(spool.rejected, true)}
-              {cell(spool.holes, true)}
-              {cell(spool.outstanding)}
-              {cell(spool.duplicates)}
-              {cell(spool.conflicts, true)}
+              <SpoolName spool={spool} />
+              <Count value={spool.stored} />
+              <Count value={spool.in_kafka} />
+              <Count value={spool.already_in_kafka} />
+              <Count value={spool.unrelayable} alarm />
+              <Count value={spool.expired} />
+              <Count value={spool.in_outbox} />
             </tr>
           ))}
         </tbody>
@@ -284,20 +322,16 @@ function BenchJobs({ jobs }: { jobs: readonly Job[] }) {
   return (
     <ScrollX label={i18n._("Jobs of this bench")}>
       <table>
-        <thead>
-          <tr>
-            <th scope="col">{i18n._("State")}</th>
-            <th scope="col">{i18n._("Job")}</th>
-            <th scope="col">{i18n._("Vehicle")}</th>
-            <th scope="col">{i18n._("Procedure")}</th>
-            <th scope="col" className="end">
-              {i18n._("Created")}
-            </th>
-            <th scope="col" className="end">
-              {i18n._("Took")}
-            </th>
-          </tr>
-        </thead>
+        <TableHead
+          columns={[
+            { text: i18n._("State") },
+            { text: i18n._("Job") },
+            { text: i18n._("Vehicle") },
+            { text: i18n._("Procedure") },
+            { text: i18n._("Created"), end: true },
+            { text: i18n._("Took"), end: true },
+          ]}
+        />
         <tbody>
           {jobs.map((job) => (
             <tr key={job.id}>

@@ -5,13 +5,14 @@ import { useCallback, useMemo } from "react";
 import { benchesQuery } from "../api/queries";
 import type { Bench } from "../api/types";
 import { numberText } from "../app/format";
+import { vinFilter } from "../app/search";
 import { useLanguage } from "../app/use-language";
 import { kindWord } from "../app/words";
 import { useProgress } from "../live/progress";
-import { type Column, VirtualGrid } from "../widgets/grid";
+import type { Column } from "../widgets/grid";
+import { ListBody, RowCount } from "../widgets/list";
 import { JobBadge } from "../widgets/mark";
 import { StepProgress } from "../widgets/progress";
-import { Empty, Failure, Skeleton } from "../widgets/states";
 import { Age } from "../widgets/time";
 import { BenchStateBadge, benchWeight } from "./bench-state";
 import { ChoiceFilter, TextFilter } from "./filters";
@@ -105,13 +106,9 @@ export function BenchesScreen() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const query = useInfiniteQuery(benchesQuery(search));
-  const { fetchNextPage, isFetchingNextPage } = query;
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the headers are texts of the language.
   const shown = useMemo(columns, [language]);
-  const loadMore = useCallback(() => {
-    if (!isFetchingNextPage) void fetchNextPage();
-  }, [fetchNextPage, isFetchingNextPage]);
   const setText = useCallback(
     (q: string) =>
       void navigate({
@@ -130,11 +127,7 @@ export function BenchesScreen() {
             ""
           ) : (
             <>
-              <span className="num">
-                {numberText(rows.length)}
-                {query.hasNextPage ? "+" : ""}
-              </span>{" "}
-              {i18n._("shown")}
+              <RowCount rows={rows.length} hasMore={query.hasNextPage} /> {i18n._("shown")}
               {offline > 0 ? (
                 <span className="sum-warning"> · {i18n._("{count} offline", { count: offline })}</span>
               ) : null}
@@ -162,44 +155,45 @@ export function BenchesScreen() {
           <TextFilter label={i18n._("Bench, station or VIN")} value={search.q ?? ""} onChange={setText} />
         </div>
       </header>
-      {query.data === undefined ? (
-        query.isError ? (
-          <Failure error={query.error} retry={() => void query.refetch()} />
-        ) : (
-          <Skeleton rows={12} />
-        )
-      ) : rows.length === 0 ? (
-        <NoBenches filtered={search.state !== undefined || search.q !== undefined} />
-      ) : (
-        <VirtualGrid
-          label={i18n._("Benches")}
-          columns={shown}
-          rows={rows}
-          rowKey={rowKey}
-          minWidth={74}
-          rowWeight={benchWeight}
-          onOpen={(bench) => void navigate({ to: "/benches/$device", params: { device: bench.device } })}
-          hasMore={query.hasNextPage}
-          loadMore={loadMore}
-        />
-      )}
+      <ListBody
+        query={query}
+        rows={rows}
+        empty={{
+          filtered: search.state !== undefined || search.q !== undefined,
+          noMatch: i18n._("No bench matches this filter."),
+          ways: <OtherWays q={search.q} />,
+          nothingYet: i18n._("No bench has reported yet."),
+          begin: i18n._(
+            "Start a device-agent whose broker.url and plant point to this server. It appears here at its first sync.",
+          ),
+        }}
+        grid={{
+          label: i18n._("Benches"),
+          columns: shown,
+          rowKey,
+          minWidth: 74,
+          rowWeight: benchWeight,
+          onOpen: (bench) => void navigate({ to: "/benches/$device", params: { device: bench.device } }),
+        }}
+      />
     </div>
   );
 }
 
-function NoBenches({ filtered }: { filtered: boolean }) {
-  if (filtered) {
-    return (
-      <Empty title={i18n._("No bench matches this filter.")}>
-        <Link to="/benches">{i18n._("Show all benches")}</Link>
-      </Empty>
-    );
-  }
+function OtherWays({ q }: { q: string | undefined }) {
+  const vin = vinFilter(q ?? "");
   return (
-    <Empty title={i18n._("No bench has reported yet.")}>
-      {i18n._(
-        "Start a device-agent whose broker.url and plant point to this server. It appears here at its first sync.",
+    <>
+      <p>
+        <Link to="/benches">{i18n._("Show all benches")}</Link>
+      </p>
+      {vin === undefined ? null : (
+        <p>
+          <Link to="/jobs" search={{ vin }}>
+            {i18n._("Look for {text} among the jobs", { text: vin })}
+          </Link>
+        </p>
       )}
-    </Empty>
+    </>
   );
 }

@@ -4,17 +4,17 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { useCallback, useMemo } from "react";
 import { jobsQuery } from "../api/queries";
 import type { Job } from "../api/types";
-import { durationText, numberText, timeOf } from "../app/format";
+import { durationText, timeOf } from "../app/format";
 import { deviceId, type JobSearch, vinFilter } from "../app/search";
 import { serverNow } from "../app/server-time";
 import { useLanguage } from "../app/use-language";
 import { JOB_STATES, kindWord, stateWord } from "../app/words";
 import { useProgress } from "../live/progress";
 import { useNow } from "../live/provider";
-import { type Column, VirtualGrid } from "../widgets/grid";
+import type { Column } from "../widgets/grid";
+import { ListBody, RowCount } from "../widgets/list";
 import { JobBadge } from "../widgets/mark";
 import { StepProgress } from "../widgets/progress";
-import { Empty, Failure, Skeleton } from "../widgets/states";
 import { Time } from "../widgets/time";
 import { ChoiceFilter, TextFilter } from "./filters";
 
@@ -140,13 +140,9 @@ export function JobsScreen() {
   const search = route.useSearch();
   const navigate = route.useNavigate();
   const query = useInfiniteQuery(jobsQuery(search));
-  const { fetchNextPage, isFetchingNextPage } = query;
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the headers are texts of the language.
   const shown = useMemo(() => jobColumns(true), [language]);
-  const loadMore = useCallback(() => {
-    if (!isFetchingNextPage) void fetchNextPage();
-  }, [fetchNextPage, isFetchingNextPage]);
   const change = useCallback(
     (key: keyof JobSearch, value: string) =>
       void navigate({
@@ -169,11 +165,7 @@ export function JobsScreen() {
             ""
           ) : (
             <>
-              <span className="num">
-                {numberText(rows.length)}
-                {query.hasNextPage ? "+" : ""}
-              </span>{" "}
-              {i18n._("shown")}
+              <RowCount rows={rows.length} hasMore={query.hasNextPage} /> {i18n._("shown")}
             </>
           )}
         </p>
@@ -203,42 +195,44 @@ export function JobsScreen() {
           />
         </div>
       </header>
-      {query.data === undefined ? (
-        query.isError ? (
-          <Failure error={query.error} retry={() => void query.refetch()} />
-        ) : (
-          <Skeleton rows={12} />
-        )
-      ) : rows.length === 0 ? (
-        <NoJobs filtered={Object.keys(search).length > 0} />
-      ) : (
-        <VirtualGrid
-          label={i18n._("Jobs")}
-          columns={shown}
-          rows={rows}
-          rowKey={jobKey}
-          minWidth={75}
-          rowWeight={jobWeight}
-          onOpen={(job) => void navigate({ to: "/jobs/$id", params: { id: job.id }, search: {} })}
-          hasMore={query.hasNextPage}
-          loadMore={loadMore}
-        />
-      )}
+      <ListBody
+        query={query}
+        rows={rows}
+        empty={{
+          filtered: Object.keys(search).length > 0,
+          noMatch: i18n._("No job matches this filter."),
+          ways: <OtherWays vin={search.vin} />,
+          nothingYet: i18n._("No job was ever queued."),
+          begin: i18n._(
+            "Queue one with POST /api/v1/jobs: kind, vin, ecu and procedure. It appears here at once.",
+          ),
+        }}
+        grid={{
+          label: i18n._("Jobs"),
+          columns: shown,
+          rowKey: jobKey,
+          minWidth: 75,
+          rowWeight: jobWeight,
+          onOpen: (job) => void navigate({ to: "/jobs/$id", params: { id: job.id }, search: {} }),
+        }}
+      />
     </div>
   );
 }
 
-function NoJobs({ filtered }: { filtered: boolean }) {
-  if (filtered) {
-    return (
-      <Empty title={i18n._("No job matches this filter.")}>
-        <Link to="/jobs">{i18n._("Show all jobs")}</Link>
-      </Empty>
-    );
-  }
+function OtherWays({ vin }: { vin: string | undefined }) {
   return (
-    <Empty title={i18n._("No job was ever queued.")}>
-      {i18n._("Queue one with POST /api/v1/jobs: kind, vin, ecu and procedure. It appears here at once.")}
-    </Empty>
+    <>
+      <p>
+        <Link to="/jobs">{i18n._("Show all jobs")}</Link>
+      </p>
+      {vin === undefined ? null : (
+        <p>
+          <Link to="/benches" search={{ q: vin }}>
+            {i18n._("Look for {text} among the benches", { text: vin })}
+          </Link>
+        </p>
+      )}
+    </>
   );
 }

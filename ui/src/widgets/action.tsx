@@ -1,22 +1,9 @@
 import { i18n } from "@lingui/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
-import {
-  Button,
-  Dialog,
-  DialogTrigger,
-  Heading,
-  Label,
-  Modal,
-  ModalOverlay,
-  TextArea,
-  TextField,
-} from "react-aria-components";
 import { act } from "../api/queries";
 import type { AllowedAction, Job } from "../api/types";
 import { useStale } from "../live/provider";
-import { Failure } from "./states";
+import { ReasonDialog } from "./reason-dialog";
 
 type Action = "cancel" | "take_over" | "retry";
 
@@ -60,7 +47,7 @@ export function JobActions({ job }: { job: Job }) {
 
 function JobAction({ job, entry, action }: { job: Job; entry: AllowedAction; action: Action }) {
   const stale = useStale();
-  const words = actionWords(action);
+  const navigate = useNavigate();
   const why = stale
     ? i18n._("Read-only: the connection to the server is lost.")
     : entry.allowed
@@ -68,72 +55,21 @@ function JobAction({ job, entry, action }: { job: Job; entry: AllowedAction; act
       : entry.reason;
   return (
     <div className="action">
-      <DialogTrigger>
-        <Button className="button" isDisabled={!entry.allowed || stale}>
-          {words.name}
-        </Button>
-        <ModalOverlay className="overlay" isDismissable>
-          <Modal className="modal">
-            <Dialog className="dialog">
-              {({ close }) => <ReasonForm job={job} action={action} words={words} close={close} />}
-            </Dialog>
-          </Modal>
-        </ModalOverlay>
-      </DialogTrigger>
+      <ReasonDialog
+        {...actionWords(action)}
+        subject={
+          <p className="dialog-subject mono">
+            {job.vin} · {job.ecu}
+          </p>
+        }
+        isDisabled={!entry.allowed || stale}
+        act={(reason) => act(job.id, action, reason)}
+        done={async (answered) => {
+          if (action !== "retry") return;
+          await navigate({ to: "/jobs/$id", params: { id: answered.id }, search: {} });
+        }}
+      />
       {why == null ? null : <span className="action-why">{why}</span>}
     </div>
-  );
-}
-
-interface ReasonFormProps {
-  readonly job: Job;
-  readonly action: Action;
-  readonly words: { name: string; meaning: string };
-  readonly close: () => void;
-}
-
-function ReasonForm({ job, action, words, close }: ReasonFormProps) {
-  const [reason, setReason] = useState("");
-  const client = useQueryClient();
-  const navigate = useNavigate();
-  const mutation = useMutation({
-    mutationFn: () => act(job.id, action, reason.trim()),
-    onSuccess: async (answered) => {
-      await client.invalidateQueries();
-      close();
-      if (action === "retry") await navigate({ to: "/jobs/$id", params: { id: answered.id }, search: {} });
-    },
-  });
-  return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (reason.trim() !== "" && !mutation.isPending) mutation.mutate();
-      }}
-    >
-      <Heading slot="title">{words.name}</Heading>
-      <p className="dialog-subject mono">
-        {job.vin} · {job.ecu}
-      </p>
-      <p>{words.meaning}</p>
-      <TextField className="field" value={reason} onChange={setReason} isRequired autoFocus maxLength={500}>
-        <Label>{i18n._("Reason (recorded)")}</Label>
-        <TextArea rows={3} />
-      </TextField>
-      {mutation.isError ? <Failure error={mutation.error} /> : null}
-      <div className="dialog-buttons">
-        <Button className="button" onPress={close}>
-          {i18n._("Back")}
-        </Button>
-        <Button
-          className="button"
-          data-primary
-          type="submit"
-          isDisabled={reason.trim() === "" || mutation.isPending}
-        >
-          {words.name}
-        </Button>
-      </div>
-    </form>
   );
 }

@@ -19,7 +19,7 @@ export interface Column<T> {
   readonly cell: (row: T) => ReactNode;
 }
 
-interface GridProps<T> {
+export interface GridProps<T> {
   readonly label: string;
   readonly columns: readonly Column<T>[];
   readonly rows: readonly T[];

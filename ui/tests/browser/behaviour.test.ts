@@ -138,7 +138,12 @@ describe("by keyboard alone", () => {
     await page.keyboard.press("/");
     await page.keyboard.type("000777");
     await page.keyboard.press("Enter");
-    await page.waitForURL(/\/benches\?q=000777$/);
+    await page.waitForURL(/\/jobs\?vin=000777$/);
+    await page.locator("[role=row]", { hasText: "Calibrate CAM" }).waitFor();
+    await page.keyboard.press("/");
+    await page.keyboard.type("bench-d");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/\/benches\?q=bench-d$/);
     await page.locator("[role=row]", { hasText: "bench-d" }).waitFor();
     await page.getByRole("button", { name: "Display" }).click();
     await page.getByText("Single-key shortcuts").click();
@@ -146,6 +151,17 @@ describe("by keyboard alone", () => {
     await page.locator("h1").click();
     await page.keyboard.press("/");
     expect(await page.evaluate(() => document.activeElement?.tagName)).not.toBe("INPUT");
+  });
+
+  test("a vehicle without a job is one step from the benches", async () => {
+    const { page } = opened;
+    await page.goto(`${url}/jobs?vin=000850`);
+    await page.getByRole("link", { name: "Look for 000850 among the benches" }).click();
+    await page.waitForURL(/\/benches\?q=000850$/);
+    await page.locator("[role=row]", { hasText: "WVWZZZ1KZAW000850" }).waitFor();
+    await page.goto(`${url}/benches?q=000999`);
+    await page.getByRole("link", { name: "Look for 000999 among the jobs" }).click();
+    await page.waitForURL(/\/jobs\?vin=000999$/);
   });
 
   test("a take-over wants a reason and sends it", async () => {

@@ -50,6 +50,18 @@ const SCREENS: Readonly<
     error: [`/jobs/${JOB.failed}`, "[role=alert]"],
     stale: [`/jobs/${JOB.running}`, ".live-line progress"],
   },
+  system: {
+    normal: ["/system", ".slots"],
+    empty: ["/system", ".notice"],
+    error: ["/system", ".panel [role=alert]"],
+    stale: ["/system", ".slots"],
+  },
+  runbook: {
+    normal: ["/runbook", ".runbook h1"],
+    empty: ["/runbook#kafka-cursor_lost", ".runbook [data-current]"],
+    error: ["/runbook", ".runbook h1"],
+    stale: ["/runbook", ".runbook h1"],
+  },
 };
 
 async function bringTo(state: State, screen: string, opened: Opened): Promise<Page> {

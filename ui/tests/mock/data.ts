@@ -1,4 +1,17 @@
-import type { Bench, BenchLedger, Job, Live, Run, Status, Step } from "../../src/api/types";
+import type {
+  Bench,
+  BenchLedger,
+  Check,
+  Job,
+  LedgerTotals,
+  Live,
+  Relay,
+  Replicas,
+  Run,
+  Status,
+  Step,
+} from "../../src/api/types";
+import { checks, relay, replicas, totals } from "./system";
 
 /** Names as an attacker, or a careless person, would choose them. They have to appear as text. */
 export const HOSTILE = {
@@ -16,6 +29,11 @@ export interface World {
   jobs: Job[];
   runs: Map<string, Run>;
   live: Live[];
+  /** The parts of the server, as /readyz has them. */
+  checks: Check[];
+  replicas: Replicas;
+  relay: Relay;
+  totals: LedgerTotals;
 }
 
 const uuid = (n: number): string => `0197b1c0-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -395,7 +413,11 @@ export function normalWorld(): World {
     duplicates: 2,
     gaps: 0,
     conflicts: 0,
-    in_outbox: 214,
+    in_kafka: 200,
+    already_in_kafka: 0,
+    unrelayable: 0,
+    expired: 0,
+    in_outbox: 14,
     ...change,
   });
   return {
@@ -422,6 +444,11 @@ export function normalWorld(): World {
             spool(index + 50, {
               announced: 96,
               stored: 90,
+              in_kafka: 60,
+              already_in_kafka: 20,
+              unrelayable: 1,
+              expired: 0,
+              in_outbox: 9,
               rejected: 1,
               holes: 1,
               outstanding: 4,
@@ -434,6 +461,10 @@ export function normalWorld(): World {
     jobs: all.map(([made]) => made),
     runs: new Map(all.map(([made, itsRun]) => [made.id, itsRun])),
     live: [LIVE],
+    checks: checks(),
+    replicas: replicas(),
+    relay: relay(),
+    totals: totals(),
   };
 }
 
@@ -472,6 +503,7 @@ export function emptyWorld(): World {
     ledgers: new Map([["bench-a", { spools: [] }]]),
     runs: new Map([[JOB.queued, { job: fresh, attempt: 0, steps: [], live: null, record: null }]]),
     live: [],
+    replicas: { items: [], free_slots: [..."0123456789abcdef"] },
     hidden: [blank],
   } as World & { hidden: Bench[] };
 }

@@ -88,6 +88,7 @@ export class MockServer {
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = new URL(request.url ?? "/", "http://mock");
+    if (url.pathname === "/readyz") return this.#readiness(response);
     if (!url.pathname.startsWith("/api/")) return this.#page(url.pathname, response);
     this.asked.push(`${request.method} ${url.pathname}${url.search}`);
     if (url.pathname === "/api/v1/stream") return this.#stream(response);
@@ -104,7 +105,10 @@ export class MockServer {
     const [, , , group, id, part] = url.pathname.split("/").map(decodeURIComponent);
     const query = url.searchParams;
     const { world } = this;
-    if (group === "status") return world.status;
+    if (group === "status") return { ...world.status, checks: world.checks };
+    if (group === "replicas") return world.replicas;
+    if (group === "relay") return world.relay;
+    if (group === "ledger") return world.totals;
     if (group === "benches") {
       if (id === undefined) return this.#benches(query);
       if (part === "ledger") return world.ledgers.get(id);
@@ -147,6 +151,8 @@ export class MockServer {
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     this.posted.push({ path: url.pathname, body: JSON.parse(Buffer.concat(chunks).toString("utf8")) });
+    const released = /^\/api\/v1\/benches\/([^/]+)\/release$/.exec(url.pathname)?.[1];
+    if (released !== undefined) return this.#release(released, response);
     const job = this.world.jobs.find((candidate) => url.pathname.includes(candidate.id));
     if (job === undefined) return problem(response, 404, "not_found", "There is no such job");
     if (url.pathname.endsWith("/retry")) {
@@ -163,6 +169,27 @@ export class MockServer {
     job.state = url.pathname.endsWith("/cancel") ? "canceled" : "taken_over";
     job.finished_at = new Date().toISOString();
     json(response, 200, job);
+  }
+
+  /** The parts, also while the API fails. */
+  #readiness(response: ServerResponse): void {
+    const { checks } = this.world;
+    const ready = checks.every((check) => check.ok || !check.required);
+    json(response, ready ? 200 : 503, { ready, checks });
+  }
+
+  #release(device: string, response: ServerResponse): void {
+    const { status } = this.world;
+    status.waiting_for_benches = status.waiting_for_benches.filter((waiting) => waiting !== device);
+    if (status.waiting_for_benches.length === 0)
+      this.world.checks = this.world.checks.map((check) =>
+        check.name === "offers" ? { ...check, state: "ok" } : check,
+      );
+    json(
+      response,
+      200,
+      this.world.benches.find((bench) => bench.device === device),
+    );
   }
 
   #stream(response: ServerResponse): void {

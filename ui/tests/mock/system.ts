@@ -1,0 +1,103 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Check, LedgerTotals, Relay, Replica, Replicas } from "../../src/api/types";
+
+const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
+
+/** Each part with its states, from the server's own table. */
+export function namedStates(): Map<string, string[]> {
+  const source = readFileSync(path.join(REPOSITORY, "fleet-server/src/metrics/components.rs"), "utf8");
+  const table = /const STATES[^=]*= \[([\s\S]*?)\n\];/.exec(source)?.[1] ?? "";
+  const parts = table.matchAll(/"(\w+)",\s*&\[([^\]]*)\]/g);
+  return new Map(
+    [...parts].map(([, name, states]) => [
+      name ?? "",
+      [...(states ?? "").matchAll(/"(\w+)"/g)].map((state) => state[1] ?? ""),
+    ]),
+  );
+}
+
+export function runbook(): string {
+  return readFileSync(path.join(REPOSITORY, "docs/runbook.md"), "utf8");
+}
+
+const NEEDS_NOBODY: ReadonlySet<string> = new Set(["ok", "off", "standby", "held"]);
+
+export function check(name: string, state: string, change: Partial<Check> = {}): Check {
+  const ok = NEEDS_NOBODY.has(state);
+  return {
+    name,
+    state,
+    ok,
+    required: name !== "kafka" && name !== "offers",
+    detail: ok ? "as it should be" : `${name} at 10.0.0.7 says: ${state.replaceAll("_", " ")}`,
+    help: ok ? null : "what the server would do",
+    ...change,
+  };
+}
+
+/** Every part, well; given ones in the given state. */
+export function checks(states: Readonly<Record<string, string>> = {}): Check[] {
+  return ["store", "broker", "slots", "kafka", "offers", "files"].map((name) =>
+    check(name, states[name] ?? "ok"),
+  );
+}
+
+export function replica(owner: string, slots: string, change: Partial<Replica> = {}): Replica {
+  const now = Date.now();
+  return {
+    owner,
+    this: false,
+    http: `http://${owner}:8080`,
+    broker: "mqtt://broker.plant-1:1883",
+    version: "0.1.0",
+    started_at: new Date(now - 7_400_000).toISOString(),
+    seen_at: new Date(now - 1_000).toISOString(),
+    slots: [...slots],
+    slots_ready: slots.length,
+    relay: false,
+    ...change,
+  };
+}
+
+export function replicas(): Replicas {
+  return {
+    items: [
+      replica("server-1-0197b1c0", "01234567", { this: true, relay: true }),
+      replica("server-2-0197b1c1", "89abcdef"),
+    ],
+    free_slots: [],
+  };
+}
+
+export function relay(): Relay {
+  return {
+    owner: "server-1-0197b1c0",
+    term: 3,
+    waiting: 12,
+    oldest_waiting: new Date(Date.now() - 2_000).toISOString(),
+    relayed_seq: 20_391,
+    newest_seq: 20_403,
+  };
+}
+
+export function totals(): LedgerTotals {
+  return {
+    announced: 20_440,
+    stored: 20_403,
+    rejected: 1,
+    holes: 2,
+    outstanding: 34,
+    duplicates: 118,
+    gaps: 4,
+    conflicts: 0,
+    in_kafka: 20_380,
+    already_in_kafka: 10,
+    unrelayable: 1,
+    expired: 0,
+    in_outbox: 12,
+    unprojected: 0,
+    dead_letters: 2,
+  };
+}
