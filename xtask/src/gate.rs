@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use fleet_testkit::Program;
 
-use crate::doctor::{FOR_TESTS, cargo_deny, chromium, provide};
+use crate::doctor::{cargo_deny, chromium, everything, provide};
 use crate::page;
 use crate::workspace::{cargo, command, counts, npm, run_logged, target_dir};
 
@@ -41,7 +41,7 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         logs,
         parts: Vec::new(),
     };
-    gate.check("set-up", |_| provide(&FOR_TESTS));
+    gate.check("set-up", |_| provide(&everything()));
     gate.check("format", |logs| {
         logged(cargo().args(["fmt", "--all", "--check"]), &logs.join("fmt.log"))
     });
@@ -78,6 +78,9 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
         own(&["generate", "--check"], &logs.join("generate.log"))
     });
     gate.check("demo", demo);
+    gate.check("demo of a plant", |logs| {
+        own(&["demo", "--plant", "--once"], &logs.join("demo-plant.log"))
+    });
     if gate.passed("page: build") {
         gate.tests("page: in Chromium", |logs| {
             vitest(&mut browser_tests()?, &logs.join("ui-browser.log"))

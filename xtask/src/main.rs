@@ -30,9 +30,13 @@ enum Command {
         /// End when the three jobs are finished: 0 only when all passed and the simulator confirms the software.
         #[arg(long)]
         once: bool,
-        /// Where everything is kept; a second start goes on from there.
-        #[arg(long, value_name = "DIR", default_value = "data/demo")]
-        data: PathBuf,
+        /// On the services of a plant: PostgreSQL, Mosquitto, Apache Kafka and two servers; shows what is in Kafka.
+        #[arg(long)]
+        plant: bool,
+        /// Where everything is kept, and a second start goes on from there [default: data/demo; with --plant a
+        /// temporary folder].
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
     },
     /// Run all checks and tests; ends with one line `N passed, N failed`.
     Test,
@@ -52,7 +56,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Demo { once, data } => demo::run(once, &data),
+        Command::Demo { once, plant, data } => demo::run(demo::Options {
+            once,
+            plant,
+            data: data.as_deref(),
+        }),
         Command::Test => gate::run(),
         Command::Doctor { install } => doctor::run(install),
         Command::Generate { check } => generate::run(check),

@@ -1,13 +1,14 @@
-//! The processes of the demo: one server, one simulator, one agent per vehicle.
+//! The processes of the demo: the server or the replicas of a plant, one simulator, one agent per vehicle.
 
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use fleet_testkit::{Agent, EcuSim, Server, Settings, Workload, eventually};
+use fleet_testkit::{Agent, Api, EcuSim, Server, Settings, Workload, eventually};
 
 use super::plan::{BENCHES, PLANT};
+use super::plant::{REPLICAS, Services};
 use super::{END_WITHIN, below};
 use crate::workspace::binary;
 
@@ -19,21 +20,31 @@ const LOG: &str = "info,mqtt5=warn";
 /// Everything that runs. Dropping it kills it.
 pub(super) struct Stand {
     pub(super) sim: EcuSim,
-    pub(super) server: Server,
+    /// One, or the replicas of a plant: each is as good as another.
+    pub(super) servers: Vec<Server>,
+    /// The services of a plant. Last: they are dropped after those that use them.
+    pub(super) services: Option<Services>,
     agents: Vec<Agent>,
 }
 
 impl Stand {
     /// Starts everything and waits until all benches are online.
-    pub(super) async fn start(data: &Path, workload: &Workload) -> anyhow::Result<Self> {
+    pub(super) async fn start(data: &Path, workload: &Workload, plant: bool) -> anyhow::Result<Self> {
         println!("starting on {}", data.display());
         std::fs::create_dir_all(data).with_context(|| format!("cannot make {}", data.display()))?;
-        let server = start_server(data, workload).await?;
+        let services = if plant {
+            Some(Services::start(data).await?)
+        } else {
+            None
+        };
+        let servers = start_servers(data, workload, services.as_ref()).await?;
         let vehicles = workload.vehicles_file();
         let sim = EcuSim::start(&binary("ecu-sim"), &below(data, "ecu-sim"), &vehicles, &[], &[]).await?;
-        println!("  {:<13} {} vehicles over DoIP", "ecu-sim", sim.vehicles.len());
+        println!("  {:<14} {} vehicles over DoIP", "ecu-sim", sim.vehicles.len());
         let mut agents = Vec::new();
-        for (bench, (vin, entity)) in BENCHES.iter().zip(&sim.vehicles) {
+        // Files come from any replica.
+        let their_servers = servers.iter().cycle();
+        for ((bench, (vin, entity)), server) in BENCHES.iter().zip(&sim.vehicles).zip(their_servers) {
             let settings = Settings::new()
                 .with("plant", PLANT)
                 .with("device", bench.device)
@@ -49,15 +60,25 @@ impl Stand {
                 settings,
                 &[],
             )?);
-            println!("  {:<13} {} with vehicle {vin}", bench.device, bench.station);
+            println!("  {:<14} {} with vehicle {vin}", bench.device, bench.station);
         }
-        let mut stand = Self { sim, server, agents };
+        let mut stand = Self {
+            sim,
+            servers,
+            services,
+            agents,
+        };
         stand.until_online().await?;
         Ok(stand)
     }
 
+    /// The API of the first server.
+    pub(super) fn api(&self) -> anyhow::Result<Api> {
+        self.servers.first().map(Server::api).context("there is a server")
+    }
+
     async fn until_online(&mut self) -> anyhow::Result<()> {
-        let api = self.server.api();
+        let api = self.api()?;
         for bench in &BENCHES {
             let what = format!("{} online", bench.device);
             let path = format!("/api/v1/benches/{}", bench.device);
@@ -89,8 +110,9 @@ impl Stand {
     /// A program that has ended although nobody asked it to.
     fn first_ended(&mut self) -> Option<anyhow::Error> {
         let agents = self.agents.iter_mut().map(|agent| &mut agent.process);
-        let mut all = agents.chain([&mut self.server.process, &mut self.sim.process]);
-        all.find_map(|process| {
+        let servers = self.servers.iter_mut().map(|server| &mut server.process);
+        let mut all = agents.chain(servers).chain([&mut self.sim.process]);
+        let ended = all.find_map(|process| {
             let status = process.ended()?;
             Some(anyhow!(
                 "{} ended ({status}). Its log {} ends with:\n{}",
@@ -98,7 +120,8 @@ impl Stand {
                 process.log().display(),
                 process.log_tail()
             ))
-        })
+        });
+        ended.or_else(|| self.services.as_mut().and_then(Services::first_ended))
     }
 
     /// Returns when a program has ended by itself. Cancellation safe.
@@ -111,16 +134,20 @@ impl Stand {
         }
     }
 
-    /// Ends everything in order: benches, server, vehicles. All are gone afterwards, whatever is returned.
+    /// Ends everything in order: benches, servers, vehicles, services. All are gone afterwards, whatever is returned.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         let mut faults = Vec::new();
         let agents = self.agents.iter_mut().map(|agent| &mut agent.process);
-        for process in agents.chain([&mut self.server.process, &mut self.sim.process]) {
+        let servers = self.servers.iter_mut().map(|server| &mut server.process);
+        for process in agents.chain(servers).chain([&mut self.sim.process]) {
             if process.ended().is_none()
                 && let Err(error) = process.terminate(END_WITHIN).await
             {
                 faults.push(format!("{error:#} (log: {})", process.log().display()));
             }
+        }
+        if let Some(services) = self.services {
+            faults.extend(services.stop().await);
         }
         if faults.is_empty() {
             Ok(())
@@ -130,19 +157,43 @@ impl Stand {
     }
 }
 
-async fn start_server(data: &Path, workload: &Workload) -> anyhow::Result<Server> {
-    let folder = below(data, "fleet-server");
-    let settings = Settings::new()
+/// The one server, or the replicas of a plant.
+async fn start_servers(
+    data: &Path,
+    workload: &Workload,
+    services: Option<&Services>,
+) -> anyhow::Result<Vec<Server>> {
+    let mut servers = Vec::new();
+    let Some(services) = services else {
+        let settings = Settings::new().with("mqtt.listen", usual_or_free(1883));
+        servers.push(start_server(data, workload, "fleet-server", settings, 8080).await?);
+        return Ok(servers);
+    };
+    for (replica, port) in (1..=REPLICAS).zip(8080..) {
+        let name = format!("fleet-server-{replica}");
+        let settings = services.settings(data, replica);
+        servers.push(start_server(data, workload, &name, settings, port).await?);
+    }
+    Ok(servers)
+}
+
+async fn start_server(
+    data: &Path,
+    workload: &Workload,
+    name: &str,
+    settings: Settings,
+    port: u16,
+) -> anyhow::Result<Server> {
+    let settings = settings
         .with("plant", PLANT)
-        .with("http.listen", usual_or_free(8080))
-        .with("mqtt.listen", usual_or_free(1883))
+        .with("http.listen", usual_or_free(port))
         .with(
             "signer.secrets_file",
             workload.secrets_file().display().to_string(),
         )
         .with("telemetry.log", LOG);
-    let server = Server::start(&binary("fleet-server"), &folder, settings, &[]).await?;
-    println!("  {:<13} {} and {}", "fleet-server", server.http, server.mqtt);
+    let server = Server::start(&binary("fleet-server"), &below(data, name), settings, &[]).await?;
+    println!("  {:<14} {} and {}", name, server.http, server.mqtt);
     Ok(server)
 }
 

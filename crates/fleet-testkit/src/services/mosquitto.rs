@@ -150,6 +150,12 @@ impl Mosquitto {
         self.daemon.as_mut().context("Mosquitto does not run")?.thaw()
     }
 
+    /// Whether it runs: it was started, and has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        let daemon = self.daemon.as_mut();
+        daemon.is_some_and(|daemon| daemon.process().ended().is_none())
+    }
+
     /// The id of its process.
     pub fn pid(&mut self) -> Option<u32> {
         self.daemon.as_mut().map(|daemon| daemon.process().pid())

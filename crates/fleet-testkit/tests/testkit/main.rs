@@ -3,3 +3,4 @@
 mod collector;
 mod processes;
 mod proxy;
+mod services;
