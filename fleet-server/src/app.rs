@@ -1,4 +1,7 @@
 //! Wiring: starts the parts in their order, watches over them and stops them in the reverse order.
+//!
+//! What lies in the data folder or is a port of this machine must be right at the start. What is a peer, PostgreSQL,
+//! the plant's broker, a shared folder, may be away: the server comes up, says what is missing and goes on by itself.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -6,26 +9,28 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use fleet_domain::{Slot, StoreGeneration};
 use fleet_settings::{FolderLock, LockError, Settings as _};
-use fleet_store::{Store, StoreError};
-use fleet_store_sqlite::{OpenError, SqliteStore};
+use fleet_store::{Retention, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifacts::{ArtifactError, ArtifactFiles};
-use crate::broker::{Broker, BrokerError, BrokerHealth};
-use crate::config::Config;
+use crate::artifacts::{ArtifactError, ArtifactFiles, FilesHealth};
+use crate::broker::{Broker, BrokerAddress, BrokerError, Reach};
+use crate::config::{Config, Database};
 use crate::dispatch::{DispatchHandle, Dispatcher};
-use crate::endpoints::{Endpoints, EndpointsFile};
-use crate::http::types::Check;
+use crate::endpoints::{Endpoints, EndpointsFile, reachable};
+use crate::health::Health;
 use crate::http::{self, Shared};
-use crate::ingest::{self, CommitHealth, Ingest, IngestParts, Slots};
+use crate::ingest::{self, Identity, Ingest, IngestParts};
 use crate::metrics::Metrics;
 use crate::signer::{Signer, SignerError};
+use crate::storage::{self, DatabaseError, StoreHealth};
 use crate::stream::{Feed, FeedTask};
 
+/// Owner of the slots of an SQLite file. The data folder's lock keeps a second server out, so the name may be
+/// fixed, and a server that was killed has its slots again at once.
+const SOLE_OWNER: &str = "embedded";
 /// How long the slots may take to be connected at the start.
 const SLOTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long open requests may take at the end.
@@ -58,11 +63,8 @@ pub enum StartError {
         folder: PathBuf,
         /// Why.
         #[source]
-        source: OpenError,
+        source: DatabaseError,
     },
-    /// The database can't be written.
-    #[error("the database can't be written")]
-    Presence(#[source] StoreError),
     /// The folder of files can't be used.
     #[error("the folder of files can't be used")]
     Files(#[from] ArtifactError),
@@ -98,59 +100,11 @@ impl StartError {
     }
 }
 
-/// What readiness looks at.
-#[derive(Debug, Clone)]
-pub(crate) struct Health {
-    broker: BrokerHealth,
-    slots: Slots,
-    commits: CommitHealth,
-}
-
-impl Health {
-    /// Who owns which slot.
-    pub(crate) fn slots(&self) -> &Slots {
-        &self.slots
-    }
-
-    /// Each part as it is now.
-    pub(crate) fn checks(&self) -> Vec<Check> {
-        let all = usize::from(Slot::COUNT);
-        let ready = self.slots.ready();
-        let check = |name: &str, ok: bool, good: String, bad: &str| Check {
-            name: name.to_owned(),
-            state: if ok { "ok" } else { "failing" }.to_owned(),
-            ok,
-            required: true,
-            detail: if ok { good } else { bad.to_owned() },
-            help: None,
-        };
-        vec![
-            check(
-                "broker",
-                self.broker.is_up(),
-                "it takes connections".to_owned(),
-                "it has stopped",
-            ),
-            check(
-                "slots",
-                ready == all,
-                format!("{ready} of {all} are owned and connected"),
-                &format!("only {ready} of {all} are owned and connected"),
-            ),
-            check(
-                "store",
-                self.commits.is_ok() && self.slots.leases_are_written(),
-                "it can be written".to_owned(),
-                "it can't be written at the moment; nothing is acknowledged",
-            ),
-        ]
-    }
-}
-
 /// A running server.
 pub struct App {
     endpoints: Endpoints,
-    broker: Broker,
+    /// The broker inside the process, if there is one.
+    broker: Option<Broker>,
     ingest: Ingest,
     tasks: Vec<JoinHandle<()>>,
     http: JoinHandle<std::io::Result<()>>,
@@ -161,8 +115,58 @@ pub struct App {
     _lock: FolderLock,
 }
 
+/// The way to the broker, inside the process or outside.
+struct Way {
+    embedded: Option<Broker>,
+    address: BrokerAddress,
+    reach: Reach,
+    url: String,
+}
+
+impl Way {
+    /// Starts the broker of the process, unless the plant has one.
+    async fn begin(config: &Config) -> Result<Self, BrokerError> {
+        if let Some(external) = &config.mqtt.external {
+            return Ok(Self {
+                embedded: None,
+                address: BrokerAddress::external(external),
+                reach: Reach::external(),
+                url: external.url(),
+            });
+        }
+        let broker = Broker::start(&config.mqtt, &config.data_dir.join("broker")).await?;
+        let address = broker.address();
+        Ok(Self {
+            reach: Reach::embedded(broker.health()),
+            embedded: Some(broker),
+            address: BrokerAddress::embedded(address),
+            url: format!("mqtt://{}", reachable(address)),
+        })
+    }
+
+    /// Who this process is among the replicas.
+    fn identity(&self, config: &Config, http: &str) -> Identity {
+        let owner = match &config.store.database {
+            Database::Sqlite => SOLE_OWNER.to_owned(),
+            Database::Postgres { .. } => {
+                let name = config.replica.as_deref().unwrap_or("replica");
+                format!("{name}-{}", fleet_clock::new_uuid().simple())
+            }
+        };
+        let broker = match &config.mqtt.external {
+            Some(external) => external.url(),
+            None => format!("embedded:{owner}"),
+        };
+        Identity {
+            owner,
+            broker,
+            http: http.to_owned(),
+        }
+    }
+}
+
 impl App {
-    /// Starts a server and returns when it is ready.
+    /// Starts a server. With everything in the process it returns when it is ready, else when it listens.
     ///
     /// Not safe to cancel: parts that were started may go on without an owner until the process ends.
     ///
@@ -172,47 +176,64 @@ impl App {
         let now = fleet_clock::wall_now();
         let lock = Config::PROGRAM.lock_folder(&config.data_dir, now)?;
         // Ports before anything is started: a taken one is the most common fault.
-        let listener = TcpListener::bind(config.http.listen)
-            .await
-            .map_err(|source| StartError::Listen {
-                address: config.http.listen,
-                source,
-            })?;
-        let http_address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.http.listen,
-            source,
-        })?;
+        let (listener, http_address) = listen(config.http.listen).await?;
         let signer = match &config.signer_secrets {
             Some(path) => Signer::from_file(path)?,
             None => Signer::default(),
         };
-        let store: Arc<dyn Store> = Arc::new(open_store(&config).await?);
-        let files = ArtifactFiles::open_folder(config.data_dir.join("artifacts")).await?;
-        let broker = Broker::start(&config.mqtt, &config.data_dir.join("broker")).await?;
-        ingest::nobody_is_connected(&*store, config.ingest.lease)
-            .await
-            .map_err(StartError::Presence)?;
+        let store = open_store(&config).await?;
+        let files = match &config.artifacts {
+            Some(folder) => ArtifactFiles::open_shared(folder.clone()).await,
+            None => ArtifactFiles::open_folder(config.artifacts_folder()).await?,
+        };
+        let way = Way::begin(&config).await?;
+        let endpoints = Endpoints::of(&config.plant, http_address, way.url.clone());
+        let identity = way.identity(&config, &endpoints.http);
+        tracing::info!(
+            owner = identity.owner,
+            http = endpoints.http,
+            mqtt = endpoints.mqtt,
+            plant = %endpoints.plant,
+            "listening"
+        );
         let metrics = Metrics::default();
         let feed = Feed::new(store.generation());
+        let store_health = StoreHealth::default();
         let mut ingest = ingest::start(IngestParts {
             plant: config.plant.clone(),
-            broker: broker.address(),
+            identity: identity.clone(),
+            broker: way.address,
+            reach: way.reach.clone(),
+            embedded: way.embedded.is_some(),
             config: config.ingest.clone(),
             store: Arc::clone(&store),
+            health: store_health.clone(),
             metrics: metrics.clone(),
             feed: feed.clone(),
         });
-        let channels = ingest.take_channels();
         let health = Health {
-            broker: broker.health(),
+            store: store_health,
+            reach: way.reach,
             slots: ingest.slots.clone(),
-            commits: ingest.health.clone(),
+            files: FilesHealth::default(),
+            lease: config.ingest.lease,
         };
         let dispatch = DispatchHandle::default();
-        let tasks = background(&config, &store, &metrics, &feed, &dispatch, &ingest, channels);
+        let background = Background {
+            config: &config,
+            store: &store,
+            metrics: &metrics,
+            feed: &feed,
+            dispatch: &dispatch,
+            health: &health,
+            files: &files,
+        };
+        let tasks = background.spawn(&mut ingest);
+        let slots = ingest.slots.clone();
         let closing = CancellationToken::new();
         let router = http::router(Arc::new(Shared {
             plant: config.plant.clone(),
+            owner: identity.owner,
             time_zone: config.time_zone.clone(),
             config: config.http.clone(),
             store,
@@ -230,15 +251,10 @@ impl App {
                 .with_graceful_shutdown(closing.clone().cancelled_owned())
                 .into_future(),
         );
-        if tokio::time::timeout(SLOTS_WITHIN, ingest.slots.all_ready())
-            .await
-            .is_err()
-        {
-            return Err(StartError::Slots {
-                ready: ingest.slots.ready(),
-            });
+        if config.store.database == Database::Sqlite && way.embedded.is_some() {
+            let ready = tokio::time::timeout(SLOTS_WITHIN, slots.all_ready()).await;
+            ready.map_err(|_| StartError::Slots { ready: slots.ready() })?;
         }
-        let endpoints = Endpoints::of(&config.plant, http_address, broker.address());
         let file = endpoints
             .write(&config.data_dir)
             .map_err(|source| StartError::Endpoints {
@@ -247,7 +263,7 @@ impl App {
             })?;
         Ok(Self {
             endpoints,
-            broker,
+            broker: way.embedded,
             ingest,
             tasks,
             http,
@@ -265,11 +281,15 @@ impl App {
 
     /// Returns when a part has stopped that the server can't do without. Safe to cancel.
     pub async fn failed(&mut self) {
-        self.broker.stopped().await;
+        match &mut self.broker {
+            Some(broker) => broker.stopped().await,
+            // The plant's broker comes back.
+            None => std::future::pending().await,
+        }
     }
 
-    /// Stops in order: no new requests, readers sent away, messages no longer taken, the broker last.
-    /// What was not committed was not acknowledged and comes again. Takes at most about ten seconds.
+    /// Stops in order: no new requests, readers sent away, slots given back with everything that was taken recorded,
+    /// the broker last. What was not committed was not acknowledged and comes again. Takes at most about ten seconds.
     pub async fn stop(self) {
         let Self {
             endpoints: _,
@@ -284,15 +304,19 @@ impl App {
         } = self;
         feed.closed.cancel();
         closing.cancel();
-        match tokio::time::timeout(DRAIN, &mut http).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "the API ended with an error"),
-            Ok(Err(error)) => tracing::warn!(%error, "the API's task failed"),
-            Err(_) => {
-                tracing::warn!("requests were still open and are cut");
-                http.abort();
+        let requests = async {
+            match tokio::time::timeout(DRAIN, &mut http).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(error))) => tracing::warn!(%error, "the API ended with an error"),
+                Ok(Err(error)) => tracing::warn!(%error, "the API's task failed"),
+                Err(_) => {
+                    tracing::warn!("requests were still open and are cut");
+                    http.abort();
+                }
             }
-        }
+        };
+        // Another replica waits for the slots: they don't wait for slow requests.
+        tokio::join!(requests, ingest.stop());
         for task in &tasks {
             task.abort();
         }
@@ -300,65 +324,97 @@ impl App {
             // Aborted on purpose.
             let _ = task.await;
         }
-        ingest.stop().await;
-        broker.stop().await;
+        if let Some(broker) = broker {
+            broker.stop().await;
+        }
     }
 }
 
-/// Opens, or makes, the database of the data folder.
-pub(crate) async fn open_store(config: &Config) -> Result<SqliteStore, StartError> {
-    let generation = StoreGeneration(fleet_clock::new_uuid());
-    let path = config.data_dir.join("fleet.db");
-    SqliteStore::open(&path, config.plant.clone(), fleet_clock::wall_now(), generation)
-        .await
-        .map_err(|source| StartError::Store {
-            folder: config.data_dir.clone(),
-            source,
-        })
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fault = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(fault)?;
+    let bound = listener.local_addr().map_err(fault)?;
+    Ok((listener, bound))
 }
 
-fn background(
-    config: &Config,
-    store: &Arc<dyn Store>,
-    metrics: &Metrics,
-    feed: &Feed,
-    dispatch: &DispatchHandle,
-    ingest: &Ingest,
-    (live, lists): ingest::Channels,
-) -> Vec<JoinHandle<()>> {
-    let feed_task = FeedTask {
-        store: Arc::clone(store),
-        feed: feed.clone(),
-        live,
-        metrics: metrics.clone(),
-    };
-    let dispatcher = Dispatcher {
-        store: Arc::clone(store),
-        outbound: ingest.outbound.clone(),
-        lists,
-        handle: dispatch.clone(),
-        interval: config.dispatch_interval,
-        metrics: metrics.clone(),
-        feed: feed.clone(),
-    };
-    let (pruned, interval) = (Arc::clone(store), config.store.prune_interval);
-    let prune = async move {
-        loop {
-            tokio::time::sleep(interval).await;
-            if let Err(error) = pruned
-                .prune(fleet_clock::wall_now(), fleet_store::Retention::default())
-                .await
-            {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "expired rows could not be deleted"
-                );
+/// Opens the database of the configuration; an SQLite file is made where it is missing.
+pub(crate) async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    storage::open(config).await.map_err(|source| StartError::Store {
+        folder: config.data_dir.clone(),
+        source,
+    })
+}
+
+/// What runs beside ingest and API.
+struct Background<'a> {
+    config: &'a Config,
+    store: &'a Arc<dyn Store>,
+    metrics: &'a Metrics,
+    feed: &'a Feed,
+    dispatch: &'a DispatchHandle,
+    health: &'a Health,
+    files: &'a ArtifactFiles,
+}
+
+impl Background<'_> {
+    fn spawn(self, ingest: &mut Ingest) -> Vec<JoinHandle<()>> {
+        let (live, lists) = ingest.take_channels();
+        let feed_task = FeedTask {
+            store: Arc::clone(self.store),
+            health: self.health.store.clone(),
+            feed: self.feed.clone(),
+            live,
+            metrics: self.metrics.clone(),
+        };
+        let dispatcher = Dispatcher {
+            store: Arc::clone(self.store),
+            health: self.health.store.clone(),
+            outbound: ingest.outbound.clone(),
+            lists,
+            handle: self.dispatch.clone(),
+            interval: self.config.dispatch_interval,
+            metrics: self.metrics.clone(),
+            feed: self.feed.clone(),
+        };
+        let retention = Retention {
+            keep: self.config.store.retention,
+            relay: self.config.kafka.is_some(),
+        };
+        let upkeep = upkeep(
+            Arc::clone(self.store),
+            self.health.store.clone(),
+            self.config.store.prune_interval,
+            retention,
+        );
+        let files = self.health.files.clone().watch(
+            self.files.clone(),
+            Arc::clone(self.store),
+            self.health.store.clone(),
+        );
+        vec![
+            tokio::spawn(storage::watch(Arc::clone(self.store), self.health.store.clone())),
+            tokio::spawn(feed_task.run()),
+            tokio::spawn(dispatcher.run()),
+            tokio::spawn(upkeep),
+            tokio::spawn(files),
+        ]
+    }
+}
+
+/// Deletes what has expired, and makes what is needed ahead, again and again.
+async fn upkeep(store: Arc<dyn Store>, health: StoreHealth, interval: Duration, retention: Retention) {
+    loop {
+        health.usable().await;
+        match store.prune(fleet_clock::wall_now(), retention).await {
+            Ok(done) if done.held_by_relay => {
+                tracing::warn!("events older than store.retention are kept: they wait for the relay");
             }
+            Ok(_) => {}
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "expired rows could not be deleted"
+            ),
         }
-    };
-    vec![
-        tokio::spawn(feed_task.run()),
-        tokio::spawn(dispatcher.run()),
-        tokio::spawn(prune),
-    ]
+        tokio::time::sleep(interval).await;
+    }
 }

@@ -1,16 +1,32 @@
 //! Files of jobs on disk: one file per content, named by its SHA-256.
 //!
 //! A file is written beside its place, synced and renamed, and the folder is synced: what has its name
-//! is whole. Name and version are rows of the store; the same content under two names lies here once.
+//! is whole, also for another server that shares the folder. Name and version are rows of the store; the same
+//! content under two names lies here once.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use fleet_store::Store;
 use sha2::{Digest, Sha256};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
 use uuid::Uuid;
+
+use crate::http::types::Check;
+use crate::storage::StoreHealth;
+
+/// Age from which on a file that is being written is one that nobody writes any more: a server that shares the folder
+/// may write one now.
+const LEFT_BEHIND: Duration = Duration::from_hours(1);
+/// How often the folder is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often every file of the store is looked for, in looks.
+const EVERY_FILE: u32 = 6;
 
 /// Folder of the files.
 #[derive(Debug, Clone)]
@@ -61,27 +77,72 @@ pub struct Taken {
 }
 
 impl ArtifactFiles {
-    /// Opens the folder, making it if need be, and removes what was being written when the power went.
+    /// Opens the folder of this server alone, making it if need be, and removes what was being written when the
+    /// power went.
     ///
     /// # Errors
     /// When the folder can't be made or read.
     pub async fn open_folder(folder: PathBuf) -> Result<Self, ArtifactError> {
+        let files = Self { folder };
+        files.clean_up(Duration::ZERO).await?;
+        Ok(files)
+    }
+
+    /// A folder that servers share. It need not be there at the start: see [`FilesHealth`].
+    pub async fn open_shared(folder: PathBuf) -> Self {
+        let files = Self { folder };
+        if let Err(error) = files.clean_up(LEFT_BEHIND).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the shared folder of files (artifacts.folder) can't be used"
+            );
+        }
+        files
+    }
+
+    /// Makes the folder and removes files that were being written and have not changed for so long.
+    async fn clean_up(&self, older_than: Duration) -> Result<(), ArtifactError> {
         let disk = |source| ArtifactError::Disk {
-            path: folder.clone(),
+            path: self.folder.clone(),
             source,
         };
-        fs::create_dir_all(&folder).await.map_err(disk)?;
-        let mut entries = fs::read_dir(&folder).await.map_err(disk)?;
+        fs::create_dir_all(&self.folder).await.map_err(disk)?;
+        let mut entries = fs::read_dir(&self.folder).await.map_err(disk)?;
         while let Some(entry) = entries.next_entry().await.map_err(disk)? {
-            if entry
-                .path()
-                .extension()
-                .is_some_and(|extension| extension == "tmp")
-            {
-                fs::remove_file(entry.path()).await.map_err(disk)?;
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "tmp") {
+                continue;
+            }
+            let old = older_than.is_zero()
+                || entry.metadata().await.is_ok_and(|found| {
+                    let changed = found.modified().ok();
+                    let age = changed.and_then(|changed| changed.elapsed().ok());
+                    age.is_some_and(|age| age >= older_than)
+                });
+            if !old {
+                continue;
+            }
+            match fs::remove_file(&path).await {
+                // Another server may clean up at the same time.
+                Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(disk(source)),
+                _ => {}
             }
         }
-        Ok(Self { folder })
+        Ok(())
+    }
+
+    /// Why the folder can't be used, if it can't.
+    async fn fault(&self) -> Option<String> {
+        match fs::metadata(&self.folder).await {
+            Ok(found) if found.is_dir() => None,
+            Ok(_) => Some(format!("{} is no folder", self.folder.display())),
+            Err(error) => Some(format!("{} can't be used: {error}", self.folder.display())),
+        }
+    }
+
+    /// Whether a file is here.
+    async fn has(&self, sha256: &str) -> bool {
+        fs::try_exists(self.folder.join(sha256)).await.unwrap_or(false)
     }
 
     /// Begins to take a file. `id` names the temporary file.
@@ -174,6 +235,75 @@ impl Drop for Upload {
     }
 }
 
+/// What is wrong with the files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct FilesView {
+    folder: Option<String>,
+    missing: Vec<String>,
+}
+
+/// How the files of jobs stand. A clone shows the same.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FilesHealth(watch::Sender<FilesView>);
+
+impl FilesHealth {
+    /// Looks at the folder, and now and then for every file that the store names. Runs for ever; safe to cancel.
+    pub(crate) async fn watch(self, files: ArtifactFiles, store: Arc<dyn Store>, health: StoreHealth) {
+        for look in (0..EVERY_FILE).cycle() {
+            let folder = files.fault().await;
+            let mut missing = None;
+            if folder.is_none() && look == 0 && health.is_usable() {
+                missing = missing_files(&files, &*store).await;
+            }
+            self.0.send_modify(|view| {
+                view.folder = folder;
+                if let Some(missing) = missing {
+                    view.missing = missing;
+                }
+            });
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// `ok` or `missing`. Without the folder the server is not ready; a single file that is missing is told.
+    pub(crate) fn check(&self) -> Check {
+        let view = self.0.borrow();
+        let (state, required, detail) = match (&view.folder, view.missing.len()) {
+            (Some(fault), _) => ("missing", true, fault.clone()),
+            (None, 0) => ("ok", true, "the folder is there".to_owned()),
+            (None, count) => {
+                let first: Vec<&str> = view.missing.iter().take(5).map(String::as_str).collect();
+                let more = if count > first.len() { ", …" } else { "" };
+                let detail = format!("{count} files are known and not here: {}{more}", first.join(", "));
+                ("missing", false, detail)
+            }
+        };
+        Check {
+            name: "files".to_owned(),
+            state: state.to_owned(),
+            ok: state == "ok",
+            required,
+            detail,
+            help: (state != "ok").then(|| HELP.to_owned()),
+        }
+    }
+}
+
+/// What to do about a file that is not here.
+pub(crate) const HELP: &str =
+    "set artifacts.folder of every replica to the same folder, or put the same bytes there again";
+
+/// Names and versions of the files that the store knows and the folder lacks.
+async fn missing_files(files: &ArtifactFiles, store: &dyn Store) -> Option<Vec<String>> {
+    let mut missing = Vec::new();
+    for row in store.artifacts().await.ok()? {
+        if !files.has(&row.sha256).await {
+            missing.push(format!("{} {}", row.name, row.version));
+        }
+    }
+    Some(missing)
+}
+
 async fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder).await?.sync_all().await
 }
@@ -221,6 +351,27 @@ mod tests {
             matches!(refused, Err(ArtifactError::TooLarge { most: 4 })),
             "{refused:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_another_server_may_be_writing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (now, old) = (folder.path().join("now.tmp"), folder.path().join("old.tmp"));
+        std::fs::write(&now, b"half").unwrap();
+        let file = std::fs::File::create(&old).unwrap();
+        let past = now.metadata().unwrap().modified().unwrap() - LEFT_BEHIND;
+        file.set_modified(past).unwrap();
+        ArtifactFiles::open_shared(folder.path().to_owned()).await;
+        assert!(now.exists() && !old.exists());
+    }
+
+    #[tokio::test]
+    async fn a_shared_folder_that_is_not_there_stops_no_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, b"in the way").unwrap();
+        let files = ArtifactFiles::open_shared(file.join("shared")).await;
+        assert!(files.fault().await.unwrap().contains("can't be used"));
     }
 
     #[tokio::test]

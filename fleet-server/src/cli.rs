@@ -39,7 +39,11 @@ enum Command {
     },
     /// Print the OpenAPI document.
     Openapi,
-    /// Say that the database was put back from a backup; only while no server runs on the data folder.
+    /// Bring the tables of the database up to date, and end.
+    ///
+    /// Forward only; a database that is newer than this version is refused. With SQLite only while no server runs.
+    Migrate,
+    /// Say that the database was put back from a backup; with SQLite only while no server runs on the data folder.
     ///
     /// Begins a new generation: every bench states again what it holds, and no job is offered until each has.
     DeclareRestored,
@@ -60,6 +64,10 @@ pub fn main() -> ExitCode {
             print(&crate::http::openapi_text());
             ExitCode::SUCCESS
         }
+        Command::Migrate => match read(cli.config.as_deref()) {
+            Ok(config) => migrate(&config),
+            Err(code) => code,
+        },
         Command::DeclareRestored => match read(cli.config.as_deref()) {
             Ok(config) => declare_restored(&config),
             Err(code) => code,
@@ -98,22 +106,42 @@ fn run(config: Config) -> ExitCode {
     code
 }
 
-fn declare_restored(config: &Config) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+/// Runs a command that ends by itself.
+fn once<T>(command: impl Future<Output = T>) -> Result<T, ExitCode> {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => Ok(runtime.block_on(command)),
         Err(error) => {
             Config::PROGRAM.complain(&format!("no runtime can be started: {error}"));
-            return ExitCode::FAILURE;
+            Err(ExitCode::FAILURE)
         }
-    };
-    match runtime.block_on(restore::declare(config)) {
-        Ok(generation) => {
+    }
+}
+
+fn migrate(config: &Config) -> ExitCode {
+    match once(crate::migrate::migrate(config)) {
+        Ok(Ok((from, to))) if from == to => {
+            print(&format!("the database has schema {to} already\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(Ok((from, to))) => {
+            print(&format!("the database went from schema {from} to {to}\n"));
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => Config::PROGRAM.fails(&error, exit_code(error.is_held())),
+        Err(code) => code,
+    }
+}
+
+fn declare_restored(config: &Config) -> ExitCode {
+    match once(restore::declare(config)) {
+        Ok(Ok(generation)) => {
             print(&format!(
                 "generation {generation} has begun; start the server, and release benches that can't be waited for\n"
             ));
             ExitCode::SUCCESS
         }
-        Err(error) => Config::PROGRAM.fails(&error, exit_code(error.is_held())),
+        Ok(Err(error)) => Config::PROGRAM.fails(&error, exit_code(error.is_held())),
+        Err(code) => code,
     }
 }
 
@@ -136,7 +164,7 @@ async fn serve(config: Config) -> ExitCode {
         Err(error) => return Config::PROGRAM.fails(&error, exit_code(error.is_held())),
     };
     let endpoints = app.endpoints();
-    tracing::info!(http = endpoints.http, mqtt = endpoints.mqtt, plant = %endpoints.plant, "ready");
+    tracing::info!(http = endpoints.http, mqtt = endpoints.mqtt, plant = %endpoints.plant, "started");
     let code = tokio::select! {
         _ = terminate.recv() => ExitCode::SUCCESS,
         _ = interrupt.recv() => ExitCode::SUCCESS,

@@ -1,4 +1,5 @@
-//! `endpoints.json`: where a running server can be reached. There while it is ready, gone after a clean end.
+//! `endpoints.json`: where a running server can be reached. There while it runs, gone after a clean end. With everything
+//! in the process it comes when the server is ready, else when it listens: then `/readyz` says whether it is.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ pub struct Endpoints {
 }
 
 /// Address to reach a listener at: the unspecified address stands for this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
     let mut address = address;
     if address.ip().is_unspecified() {
         match address {
@@ -39,11 +40,11 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 impl Endpoints {
     /// The endpoints of this process.
-    pub fn of(plant: &PlantId, http: SocketAddr, mqtt: SocketAddr) -> Self {
+    pub fn of(plant: &PlantId, http: SocketAddr, mqtt: String) -> Self {
         Self {
             pid: std::process::id(),
             http: format!("http://{}", reachable(http)),
-            mqtt: format!("mqtt://{}", reachable(mqtt)),
+            mqtt,
             plant: plant.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -1,4 +1,4 @@
-//! The fleet server: embedded broker, ingest, dispatch, API, live stream and page of one plant.
+//! The fleet server: broker, ingest, dispatch, API, live stream and page of one plant.
 //!
 //! `app` wires the parts; each part knows only the store and the channels it is given. The path of an
 //! event: `broker` -> `ingest` -> store -> `stream`; of a job: `http` -> store -> `dispatch` -> `ingest`'s
@@ -12,12 +12,16 @@ pub mod config;
 mod dispatch;
 pub mod endpoints;
 mod failpoints;
+mod health;
 mod http;
 mod ingest;
 mod metrics;
+mod migrate;
 mod restore;
 pub mod signer;
+mod storage;
 mod stream;
 
 pub use app::{App, StartError};
 pub use http::{openapi, openapi_text, types};
+pub use storage::DatabaseError;

@@ -1,13 +1,15 @@
-//! A database that was put back from a backup: said by a person, while no server runs.
+//! A database that was put back from a backup: said by a person. With SQLite while no server runs; PostgreSQL's servers
+//! may run, they go on in the new generation.
 
 use std::path::PathBuf;
 
 use fleet_domain::StoreGeneration;
 use fleet_settings::Settings as _;
-use fleet_store::{Store, StoreError};
+use fleet_store::StoreError;
 
 use crate::app::{StartError, open_store};
-use crate::config::Config;
+use crate::config::{Config, Database};
+use crate::storage::sqlite_file;
 
 /// Why the restore can't be declared.
 #[derive(Debug, thiserror::Error)]
@@ -35,20 +37,22 @@ impl DeclareError {
     }
 }
 
-/// Begins a new generation (delivery rule 28). Holds the data folder meanwhile.
+/// Begins a new generation (delivery rule 28). Holds the data folder meanwhile where the database lies in it.
 pub(crate) async fn declare(config: &Config) -> Result<StoreGeneration, DeclareError> {
-    let path = config.data_dir.join("fleet.db");
-    if !path.exists() {
-        return Err(DeclareError::NoDatabase { path });
-    }
     let now = fleet_clock::wall_now();
-    let _lock = Config::PROGRAM
-        .lock_folder(&config.data_dir, now)
-        .map_err(StartError::from)?;
+    let mut lock = None;
+    if config.store.database == Database::Sqlite {
+        let path = sqlite_file(config);
+        if !path.exists() {
+            return Err(DeclareError::NoDatabase { path });
+        }
+        let held = Config::PROGRAM.lock_folder(&config.data_dir, now);
+        lock = Some(held.map_err(StartError::from)?);
+    }
     let store = open_store(config).await?;
-    let declared = store
-        .declare_restored(StoreGeneration(fleet_clock::new_uuid()), now)
-        .await;
-    store.close().await;
-    Ok(declared?)
+    store.prepare(now).await?;
+    let candidate = StoreGeneration(fleet_clock::new_uuid());
+    let declared = store.declare_restored(candidate, now).await?;
+    drop((store, lock));
+    Ok(declared)
 }

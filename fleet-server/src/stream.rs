@@ -21,11 +21,12 @@ use crate::http::dto;
 use crate::http::types::Live;
 use crate::ingest::Arrival;
 use crate::metrics::Metrics;
+use crate::storage::StoreHealth;
 
 /// Least time between two states of the same bench or job: four a second.
 const COALESCE: Duration = Duration::from_millis(250);
-/// How often the change log is looked at without a cause.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often the change log is looked at without a cause: another replica wakes nobody here.
+const LOOK: Duration = Duration::from_millis(250);
 /// Events that a reader may be behind before it has to begin anew.
 const QUEUE: usize = 1024;
 /// Changes read at once.
@@ -245,6 +246,7 @@ impl Waiting {
 /// Reads the change log and the live messages, and feeds the readers.
 pub(crate) struct FeedTask {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) health: StoreHealth,
     pub(crate) feed: Feed,
     pub(crate) live: mpsc::Receiver<Arrival>,
     pub(crate) metrics: Metrics,
@@ -258,6 +260,9 @@ impl FeedTask {
         let mut live_waiting: HashMap<String, Live> = HashMap::new();
         let mut live_sent: HashMap<String, Instant> = HashMap::new();
         loop {
+            if !self.health.is_usable() {
+                self.health.usable().await;
+            }
             let now = Instant::now();
             let next = [
                 Some(now + LOOK),
@@ -283,6 +288,7 @@ impl FeedTask {
 
     async fn head(&self) -> u64 {
         loop {
+            self.health.usable().await;
             match self.store.changes(u64::MAX >> 1, 1).await {
                 Ok(changes) => {
                     let position = Cursor {

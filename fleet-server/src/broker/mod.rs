@@ -1,7 +1,10 @@
-//! The MQTT 5 broker inside the process (crate `mqtt5`), behind a surface of our own.
+//! The MQTT 5 broker inside the process (crate `mqtt5`), behind a surface of our own, and the way to a broker.
 //!
-//! Nothing else in the server knows which broker this is: ingest and dispatch reach it over loopback
-//! MQTT, as they would reach an external one.
+//! Nothing else in the server knows which broker it is: ingest and dispatch reach the one in the process over
+//! loopback MQTT, as they reach the plant's.
+
+mod external;
+mod reach;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::config::MqttConfig;
+
+pub(crate) use external::{BrokerAddress, BrokerState, ended, help, too_small};
+pub(crate) use reach::Reach;
 
 /// Messages to one client that wait for its acknowledgement. The default of 64 holds a slot session
 /// to 64 events per commit.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::ingest::Outbound;
 use crate::metrics::Metrics;
+use crate::storage::StoreHealth;
 use crate::stream::Feed;
 
 /// Least time between two rounds that were caused by benches' messages.
@@ -35,6 +36,7 @@ impl DispatchHandle {
 /// The running dispatch.
 pub(crate) struct Dispatcher {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) health: StoreHealth,
     pub(crate) outbound: Outbound,
     /// Benches that want their list.
     pub(crate) lists: mpsc::UnboundedReceiver<DeviceId>,
@@ -49,6 +51,7 @@ impl Dispatcher {
     pub(crate) async fn run(mut self) {
         let mut waiting_for = Vec::new();
         loop {
+            self.health.usable().await;
             let mut lists = BTreeSet::new();
             tokio::select! {
                 Some(device) = self.lists.recv() => {

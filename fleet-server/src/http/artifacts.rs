@@ -18,7 +18,7 @@ use super::extract::{self, ApiPath};
 use super::principal::Principal;
 use super::types::{ArtifactInfo, ArtifactList, Problem};
 use super::{AppState, dto};
-use crate::artifacts::ArtifactError;
+use crate::artifacts::{self, ArtifactError};
 
 /// Every file.
 #[utoipa::path(get, path = "/api/v1/artifacts", operation_id = "list_artifacts", tag = "artifacts", responses(
@@ -148,7 +148,7 @@ fn range(header: Option<&str>, size: u64) -> Asked {
     (status = 400, description = "A name is not one", body = Problem, content_type = "application/problem+json"),
     (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
     (status = 416, description = "The range lies outside of it", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "Store or disk can't work", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "Store or disk can't work, or the file is not at this replica", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn get(
     _: Principal,
@@ -175,6 +175,9 @@ pub(super) async fn get(
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }
     let (mut file, size) = state.files.open(&row.sha256).await.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return ApiError::artifact_not_here(format!("{name} {version} is known: {}", artifacts::HELP));
+        }
         tracing::error!(%error, sha256 = row.sha256, "a file of the store can't be read");
         ApiError::store_unavailable("the file can't be read; the server's log says more")
     })?;

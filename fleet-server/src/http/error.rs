@@ -82,6 +82,8 @@ problems! {
     bad_range = RANGE_NOT_SATISFIABLE, "bad_range", "The range lies outside of the file";
     /// Too many readers of the stream.
     too_many_readers = SERVICE_UNAVAILABLE, "too_many_readers", "Too many readers of the stream";
+    /// The file lies at another replica, or is lost.
+    artifact_not_here = SERVICE_UNAVAILABLE, "artifact_not_here", "This replica does not have the file";
     /// The store can't work at the moment.
     store_unavailable = SERVICE_UNAVAILABLE, "store_unavailable", "The store can't work at the moment";
     /// It took longer than allowed.
@@ -164,7 +166,9 @@ impl From<StoreError> for ApiError {
                 let text = error_chain(&error);
                 tracing::error!(error = text, "the store refused a request");
                 // Addresses and paths of the inside stay in the log.
-                Self::store_unavailable("try again; the server's log says more")
+                let state = error.state();
+                let help = crate::storage::help(state).unwrap_or("try again; the server's log says more");
+                Self::store_unavailable(format!("the database is {state}: {help}"))
             }
         }
     }

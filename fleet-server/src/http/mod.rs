@@ -38,10 +38,10 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::Health;
 use crate::artifacts::ArtifactFiles;
 use crate::config::HttpConfig;
 use crate::dispatch::DispatchHandle;
+use crate::health::Health;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
 use crate::stream::Feed;
@@ -50,6 +50,8 @@ use error::ApiError;
 /// What the handlers need.
 pub(crate) struct Shared {
     pub(crate) plant: PlantId,
+    /// This process, as in its leases.
+    pub(crate) owner: String,
     /// IANA name of the plant's time zone.
     pub(crate) time_zone: String,
     pub(crate) config: HttpConfig,

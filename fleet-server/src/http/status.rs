@@ -11,6 +11,9 @@ use super::error::ApiError;
 use super::principal::Principal;
 use super::types::{Check, Problem, Readiness, Status};
 
+/// Longest wait for the benches that offers wait for: readiness must answer also while the database hangs.
+const AWAITED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// The process runs and answers.
 #[utoipa::path(get, path = "/healthz", tag = "operation", responses((status = 200, description = "It runs", body = String)))]
 pub(super) async fn healthz(_: Principal) -> &'static str {
@@ -41,20 +44,12 @@ pub(super) fn is_ready(checks: &[Check]) -> bool {
 /// Each part as it is now.
 pub(super) async fn checks(state: &AppState) -> Vec<Check> {
     let mut checks = state.health.checks();
-    let (ok, detail) = match state.store.counts().await {
-        Ok(_) => (true, "it can be read".to_owned()),
-        Err(error) => (false, fleet_domain::error_chain(&error)),
-    };
-    checks.push(Check {
-        name: "store_read".to_owned(),
-        state: if ok { "ok" } else { "failing" }.to_owned(),
-        ok,
-        required: true,
-        detail,
-        help: None,
-    });
+    if !state.health.store_is_usable() {
+        return checks;
+    }
     // The server works while it waits: syncs are what it waits for.
-    if let Ok(awaited) = state.store.awaited_benches().await {
+    let read = tokio::time::timeout(AWAITED_WITHIN, state.store.awaited_benches()).await;
+    if let Ok(Ok(awaited)) = read {
         let detail = match awaited.len() {
             0 => "they are made".to_owned(),
             count => format!(
@@ -62,13 +57,15 @@ pub(super) async fn checks(state: &AppState) -> Vec<Check> {
                 names(&awaited)
             ),
         };
+        let held = !awaited.is_empty();
         checks.push(Check {
             name: "offers".to_owned(),
-            state: if awaited.is_empty() { "ok" } else { "held" }.to_owned(),
+            state: if held { "held" } else { "ok" }.to_owned(),
             ok: true,
             required: false,
             detail,
-            help: None,
+            help: held
+                .then(|| "let the benches connect, or release those that can't: docs/runbook.md".to_owned()),
         });
     }
     checks

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fleet_domain::{BenchReport, DeviceId, Slot, StoreGeneration};
 use fleet_store::{
-    Inbound, InboundMessage, IngestBatch, IngestOutcome, ReceiptRow, Store, StoreError, SyncAnswerRow,
+    Inbound, InboundMessage, IngestBatch, IngestOutcome, ReceiptRow, SlotTerm, Store, StoreError,
+    SyncAnswerRow,
 };
 use fleet_wire::Channel;
 use fleet_wire::limits::MAX_ANSWER_REJECTIONS;
@@ -18,46 +18,60 @@ use tracing::Span;
 
 use super::decode::{Decoded, wire_code};
 use super::receipts::Pacer;
-use super::session::{Arrival, Buffered};
+use super::session::{Arrival, Buffered, Handed};
 use super::{Outbound, Slots};
 use crate::config::IngestConfig;
 use crate::failpoints;
 use crate::metrics::Metrics;
+use crate::storage::StoreHealth;
 use crate::stream::Feed;
 
 /// Longest pause between two attempts to commit a batch.
 const MAX_RETRY: Duration = Duration::from_secs(5);
 
-/// Whether commits succeed at the moment.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct CommitHealth(Arc<AtomicBool>);
-
-impl CommitHealth {
-    /// False while a batch can't be committed.
-    pub(crate) fn is_ok(&self) -> bool {
-        !self.0.load(Ordering::Acquire)
-    }
-
-    fn set_failing(&self, failing: bool) {
-        self.0.store(failing, Ordering::Release);
-    }
-}
+/// Longest wait for one transaction: the way to the database may be cut without a word.
+const COMMIT_WITHIN: Duration = Duration::from_secs(40);
 
 pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) config: IngestConfig,
-    pub(super) arrivals: mpsc::UnboundedReceiver<Arrival>,
+    pub(super) arrivals: mpsc::UnboundedReceiver<Handed>,
     pub(super) buffered: Buffered,
     pub(super) slots: Slots,
     pub(super) outbound: Outbound,
     pub(super) lists: mpsc::UnboundedSender<DeviceId>,
     pub(super) metrics: Metrics,
     pub(super) feed: Feed,
-    pub(super) health: CommitHealth,
+    pub(super) health: StoreHealth,
 }
 
 /// What must be acknowledged for a batch, in arrival order: one run for each slot and connection.
 type Acks = Vec<((Slot, u64), Vec<u16>)>;
+
+/// What is committed together.
+#[derive(Default)]
+struct Batch {
+    arrivals: Vec<Arrival>,
+    /// Connections that say goodbye once everything before is acknowledged.
+    ends: Vec<(Slot, u64)>,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Committed {
+    outcome: IngestOutcome,
+    acks: Acks,
+    terms: Vec<SlotTerm>,
+}
+
+impl Batch {
+    fn add(&mut self, handed: Handed) {
+        match handed {
+            Handed::Message(arrival) => self.arrivals.push(arrival),
+            Handed::End { slot, connection } => self.ends.push((slot, connection)),
+        }
+    }
+}
 
 impl Committer {
     /// Runs until the sessions are gone. Dropped in the middle of a commit, nothing was acknowledged.
@@ -72,109 +86,124 @@ impl Committer {
         // Ends the pacer with this task, however it ends.
         let _pacer = AbortOnDrop(pacer);
         let mut last_end = Instant::now();
-        while let Some(arrivals) = self.next_batch(last_end).await {
+        while let Some(Batch { arrivals, ends }) = self.next_batch(last_end).await {
             let weight: usize = arrivals.iter().map(Arrival::weight).sum();
-            let arrivals = self.of_current_terms(arrivals);
-            let acks = acks_of(&arrivals);
-            let (decoded, spans) = decode_all(&arrivals);
-            drop(arrivals);
             let began = Instant::now();
-            let outcome = self.commit(decoded).await;
+            let committed = self.commit(arrivals).await;
             self.metrics
                 .ingest
                 .batch_seconds
                 .observe(began.elapsed().as_secs_f64());
-            drop(spans);
             self.buffered.give(weight);
             failpoints::after_commit();
-            self.hand_out(outcome, acks, &receipts);
+            self.hand_out(committed, &receipts);
+            for (slot, connection) in ends {
+                self.outbound.say_goodbye(slot, connection);
+            }
             last_end = Instant::now();
         }
     }
 
     /// Waits for the first message, takes what is there, and under load lets a batch fill for a moment.
-    async fn next_batch(&mut self, last_end: Instant) -> Option<Vec<Arrival>> {
-        let first = self.arrivals.recv().await?;
-        let mut batch = vec![first];
+    async fn next_batch(&mut self, last_end: Instant) -> Option<Batch> {
+        let mut batch = Batch::default();
+        batch.add(self.arrivals.recv().await?);
         let close = last_end + self.config.batch_wait;
         loop {
-            while batch.len() < self.config.batch_events {
+            while batch.arrivals.len() < self.config.batch_events {
                 match self.arrivals.try_recv() {
-                    Ok(arrival) => batch.push(arrival),
+                    Ok(handed) => batch.add(handed),
                     Err(_) => break,
                 }
             }
-            if batch.len() >= self.config.batch_events || Instant::now() >= close {
+            if batch.arrivals.len() >= self.config.batch_events || Instant::now() >= close {
                 return Some(batch);
             }
             match tokio::time::timeout_at(close, self.arrivals.recv()).await {
-                Ok(Some(arrival)) => batch.push(arrival),
+                Ok(Some(handed)) => batch.add(handed),
                 Ok(None) | Err(_) => return Some(batch),
             }
         }
     }
 
-    /// Leaves out what was received under a term that has ended: the slot's next owner gets it again.
-    fn of_current_terms(&self, mut arrivals: Vec<Arrival>) -> Vec<Arrival> {
-        let terms: HashMap<Slot, u64> = self.slots.terms().into_iter().map(|t| (t.slot, t.term)).collect();
-        arrivals.retain(|arrival| terms.get(&arrival.slot) == Some(&arrival.term));
-        arrivals
-    }
-
-    fn batch(&self, messages: Decoded) -> IngestBatch {
-        IngestBatch {
-            terms: self.slots.terms(),
-            items: messages.items,
-            misplaced: messages.misplaced,
-            received_at: fleet_clock::wall_now(),
-            spare_generation: StoreGeneration(fleet_clock::new_uuid()),
-        }
+    /// Leaves out what was received under a term that has ended: the slot's next owner gets it again, and under a
+    /// later term of ours it would come behind what that one has recorded.
+    fn leave_out_ended_terms(&self, arrivals: &mut Vec<Arrival>) {
+        arrivals.retain(|arrival| self.slots.is_current(arrival.slot, arrival.term));
     }
 
     /// Commits, however long it takes: the messages stay in memory until then, and nothing behind them
     /// is committed before them.
-    async fn commit(&self, messages: Decoded) -> IngestOutcome {
+    async fn commit(&self, mut arrivals: Vec<Arrival>) -> Committed {
         let mut pause = Duration::from_millis(100);
         loop {
-            let error = match self.store.ingest(self.batch(messages.clone())).await {
+            self.leave_out_ended_terms(&mut arrivals);
+            if arrivals.is_empty() {
+                self.health.set_commit(None);
+                return Committed::default();
+            }
+            let terms = terms_of(&arrivals);
+            let (messages, spans) = decode_all(&arrivals);
+            let count = messages.items.len() + messages.misplaced.len();
+            let outcome = self.ingest(&terms, messages).await;
+            drop(spans);
+            let error = match outcome {
                 Ok(outcome) => {
-                    self.health.set_failing(false);
-                    return outcome;
+                    self.health.set_commit(None);
+                    let acks = acks_of(&arrivals);
+                    return Committed { outcome, acks, terms };
                 }
                 Err(error) => error,
             };
-            self.health.set_failing(true);
+            self.health.set_commit(Some(&error));
             self.metrics.ingest.batch_retries.inc();
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                messages = messages.items.len() + messages.misplaced.len(),
+                messages = count,
                 "a batch could not be committed and is tried again; nothing is acknowledged"
             );
-            if is_about_data(&error) {
-                let outcome = self.one_by_one(messages).await;
-                self.health.set_failing(false);
-                return outcome;
+            if !error.is_passing() {
+                let outcome = self.one_by_one(&arrivals, &terms).await;
+                self.health.set_commit(None);
+                let acks = acks_of(&arrivals);
+                return Committed { outcome, acks, terms };
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(MAX_RETRY);
         }
     }
 
+    async fn ingest(&self, terms: &[SlotTerm], messages: Decoded) -> Result<IngestOutcome, StoreError> {
+        let batch = IngestBatch {
+            terms: terms.to_vec(),
+            items: messages.items,
+            misplaced: messages.misplaced,
+            received_at: fleet_clock::wall_now(),
+            spare_generation: StoreGeneration(fleet_clock::new_uuid()),
+        };
+        tokio::time::timeout(COMMIT_WITHIN, self.store.ingest(batch))
+            .await
+            .unwrap_or_else(|_| {
+                let why = format!("no answer within {} s", COMMIT_WITHIN.as_secs());
+                Err(StoreError::Unavailable(why.into()))
+            })
+    }
+
     /// The store promises that data never fails a batch. Should it break that promise, one message must
     /// not hold up 16 slots: each is committed by itself, and one that still fails is stored raw.
-    async fn one_by_one(&self, messages: Decoded) -> IngestOutcome {
+    async fn one_by_one(&self, arrivals: &[Arrival], terms: &[SlotTerm]) -> IngestOutcome {
         let mut all = IngestOutcome::default();
-        for mut part in messages.apart() {
+        for mut part in decode_all(arrivals).0.apart() {
             let mut pause = Duration::from_millis(100);
             let outcome = loop {
-                match self.store.ingest(self.batch(part.clone())).await {
+                match self.ingest(terms, part.clone()).await {
                     Ok(outcome) => break outcome,
                     Err(error) => {
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
                             "a message could not be committed"
                         );
-                        if is_about_data(&error) {
+                        if !error.is_passing() {
                             part.items = part.items.into_iter().map(|item| raw(item, &error)).collect();
                         }
                     }
@@ -187,7 +216,8 @@ impl Committer {
         all
     }
 
-    fn hand_out(&self, outcome: IngestOutcome, acks: Acks, receipts: &mpsc::UnboundedSender<ReceiptRow>) {
+    fn hand_out(&self, committed: Committed, receipts: &mpsc::UnboundedSender<ReceiptRow>) {
+        let Committed { outcome, acks, terms } = committed;
         self.count(&outcome);
         for ((slot, connection), packets) in acks {
             // A lost slot's messages were left out: its next owner gets them again.
@@ -196,7 +226,11 @@ impl Committer {
             }
         }
         if !outcome.lost_slots.is_empty() {
-            self.slots.lose(&outcome.lost_slots);
+            let lost: Vec<SlotTerm> = terms
+                .into_iter()
+                .filter(|term| outcome.lost_slots.contains(&term.slot))
+                .collect();
+            self.slots.lose(&lost);
         }
         for row in outcome.receipts {
             let _ = receipts.send(row);
@@ -250,9 +284,16 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Errors that another attempt with the same data would meet again.
-fn is_about_data(error: &StoreError) -> bool {
-    !error.is_passing()
+/// The terms under which the messages were received. Of one slot there is one: the others were left out.
+fn terms_of(arrivals: &[Arrival]) -> Vec<SlotTerm> {
+    let terms: std::collections::BTreeMap<Slot, u64> = arrivals
+        .iter()
+        .map(|arrival| (arrival.slot, arrival.term))
+        .collect();
+    terms
+        .into_iter()
+        .map(|(slot, term)| SlotTerm { slot, term })
+        .collect()
 }
 
 /// The message without the meaning that could not be stored.

@@ -8,55 +8,68 @@
 //!
 //! A message is acknowledged to the broker after the transaction that recorded it, in arrival order.
 //! Nothing here decides what is recorded: that is the ledger's planner, inside the store's transaction.
+//! The keeper shares the slots with the other replicas; lists for benches of theirs go by the publisher.
 
 mod committer;
 mod decode;
+mod keeper;
+mod presence;
+mod publisher;
 mod receipts;
 mod session;
+mod share;
 mod slots;
+mod writer;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use fleet_domain::{DeviceId, PlantId, PresenceFacts, RunId, Slot, StoreGeneration};
-use fleet_store::{BenchFilter, BenchState, Inbound, InboundMessage, IngestBatch, Page, Store, StoreError};
+use fleet_domain::{DeviceId, PlantId, Slot};
+use fleet_store::Store;
 use fleet_wire::{Channel, Topic};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::broker::{BrokerAddress, Reach};
 use crate::config::IngestConfig;
 use crate::metrics::Metrics;
+use crate::storage::StoreHealth;
 use crate::stream::Feed;
 
-pub(crate) use committer::CommitHealth;
+pub(crate) use keeper::Identity;
 pub(crate) use session::Arrival;
 pub(crate) use slots::Slots;
 
-/// Owner of the slots in the store. The data folder's lock keeps a second server out, so the name may be
-/// fixed, and a server that was killed has its slots again at once.
-const OWNER: &str = "embedded";
 /// Live messages that wait for the stream.
 const LIVE_BUFFER: usize = 1024;
 
-/// Publishes to benches through the slots' sessions.
+/// Publishes to benches through the slots' sessions, or by the publisher where a slot is another replica's.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbound {
     plant: PlantId,
-    links: Arc<Vec<session::SlotLink>>,
+    links: Arc<Vec<writer::Link>>,
+    publisher: Option<writer::Link>,
 }
 
 impl Outbound {
-    fn link(&self, slot: Slot) -> Option<&session::SlotLink> {
+    fn link(&self, slot: Slot) -> Option<&writer::Link> {
         self.links.get(usize::from(slot.number()))
     }
 
-    /// Publishes a control document to a bench. Never waits; see [`session::SlotLink::publish`].
+    /// Publishes a control document to a bench. Never waits; see [`writer::Link::publish`].
+    ///
+    /// Lists are ordered by their version, so any replica may send one. Receipts and answers come with a commit, so
+    /// this replica has the slot, or has just lost it: then the next owner answers the bench's next message.
     pub(crate) fn publish(&self, device: &DeviceId, channel: Channel, payload: Vec<u8>) {
-        if let Some(link) = self.link(Slot::of(device)) {
-            let topic = Topic::new(self.plant.clone(), device.clone(), channel);
-            link.publish(topic.to_string(), payload);
-        }
+        let Some(link) = self.link(Slot::of(device)) else {
+            return;
+        };
+        let link = match &self.publisher {
+            Some(publisher) if channel == Channel::Commands && !link.is_up() => publisher,
+            _ => link,
+        };
+        let topic = Topic::new(self.plant.clone(), device.clone(), channel);
+        link.publish(topic.to_string(), payload);
     }
 
     fn acknowledge(&self, slot: Slot, connection: u64, packets: Vec<u16>) {
@@ -64,14 +77,26 @@ impl Outbound {
             link.acknowledge(connection, packets);
         }
     }
+
+    /// Ends a slot's connection behind everything that was handed over to it.
+    fn say_goodbye(&self, slot: Slot, connection: u64) {
+        if let Some(link) = self.link(slot) {
+            link.disconnect(connection);
+        }
+    }
 }
 
 /// What ingest needs from the rest of the server.
 pub(crate) struct IngestParts {
     pub(crate) plant: PlantId,
-    pub(crate) broker: SocketAddr,
+    pub(crate) identity: Identity,
+    pub(crate) broker: BrokerAddress,
+    pub(crate) reach: Reach,
+    /// The broker is in the process.
+    pub(crate) embedded: bool,
     pub(crate) config: IngestConfig,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) health: StoreHealth,
     pub(crate) metrics: Metrics,
     pub(crate) feed: Feed,
 }
@@ -83,68 +108,17 @@ pub(crate) type Channels = (mpsc::Receiver<Arrival>, mpsc::UnboundedReceiver<Dev
 pub(crate) struct Ingest {
     pub(crate) outbound: Outbound,
     pub(crate) slots: Slots,
-    pub(crate) health: CommitHealth,
     /// Asks for a bench's list to be published.
     pub(crate) wish: mpsc::UnboundedSender<DeviceId>,
     channels: Option<Channels>,
+    keeper: JoinHandle<()>,
+    leave: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
-    store: Arc<dyn Store>,
-}
-
-/// Records that nobody is connected, as is the case when the broker inside the process has just started:
-/// the wills of benches that were connected to the one before were lost with it. A bench that comes back
-/// says so by its presence and its sync. Call it before [`start`].
-///
-/// # Errors
-/// When the store can't be read or written.
-pub(crate) async fn nobody_is_connected(store: &dyn Store, lease: Duration) -> Result<(), StoreError> {
-    let mut terms = Vec::new();
-    for slot in Slot::all() {
-        terms.extend(
-            store
-                .claim_slot(slot, OWNER, fleet_clock::wall_now(), lease)
-                .await?,
-        );
-    }
-    let filter = BenchFilter {
-        state: Some(BenchState::Online),
-        text: None,
-    };
-    let mut page = Page {
-        limit: 1000,
-        after: None,
-    };
-    loop {
-        let found = store.benches(&filter, &page).await?;
-        let items = found.items.into_iter().map(|bench| Inbound {
-            slot: bench.slot,
-            device: bench.device,
-            // Another run than the bench's: whatever it says next counts.
-            message: InboundMessage::Assumed(PresenceFacts {
-                run_id: RunId(fleet_clock::new_uuid()),
-                connect_counter: 0,
-                online: false,
-                will: false,
-            }),
-        });
-        let batch = IngestBatch {
-            terms: terms.clone(),
-            items: items.collect(),
-            misplaced: Vec::new(),
-            received_at: fleet_clock::wall_now(),
-            spare_generation: StoreGeneration(fleet_clock::new_uuid()),
-        };
-        store.ingest(batch).await?;
-        match found.next {
-            Some(next) => page.after = Some(next),
-            None => return Ok(()),
-        }
-    }
 }
 
 /// Starts everything.
 pub(crate) fn start(parts: IngestParts) -> Ingest {
-    let slots = Slots::new();
+    let slots = Slots::new(parts.metrics.slots.clone());
     let (arrivals_tx, arrivals) = mpsc::unbounded_channel();
     let (live_tx, live) = mpsc::channel(LIVE_BUFFER);
     let (lists_tx, lists) = mpsc::unbounded_channel();
@@ -155,22 +129,34 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
         let (link, task) = session::spawn(session::SessionConfig {
             plant: parts.plant.clone(),
             slot,
-            broker: parts.broker,
+            broker: parts.broker.clone(),
+            reach: parts.reach.clone(),
             receive_maximum: parts.config.receive_maximum,
             buffered: buffered.clone(),
             arrivals: arrivals_tx.clone(),
             live: live_tx.clone(),
-            term: slots.watch(slot),
-            connected: slots.connected(slot),
+            slots: slots.clone(),
+            store: Arc::clone(&parts.store),
+            lease: parts.config.lease,
         });
         links.push(link);
         tasks.push(task);
     }
+    let publisher = (!parts.embedded).then(|| {
+        let (link, task) = publisher::spawn(publisher::PublisherConfig {
+            plant: parts.plant.clone(),
+            owner: parts.identity.owner.clone(),
+            broker: parts.broker.clone(),
+            reach: parts.reach.clone(),
+        });
+        tasks.push(task);
+        link
+    });
     let outbound = Outbound {
         plant: parts.plant,
         links: Arc::new(links),
+        publisher,
     };
-    let health = CommitHealth::default();
     let committer = committer::Committer {
         store: Arc::clone(&parts.store),
         config: parts.config.clone(),
@@ -179,24 +165,31 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
         slots: slots.clone(),
         outbound: outbound.clone(),
         lists: lists_tx.clone(),
-        metrics: parts.metrics,
+        metrics: parts.metrics.clone(),
         feed: parts.feed,
-        health: health.clone(),
+        health: parts.health.clone(),
     };
     tasks.push(tokio::spawn(committer.run()));
-    let keeper = slots.clone();
-    let store = Arc::clone(&parts.store);
-    tasks.push(tokio::spawn(async move {
-        keeper.keep(store, OWNER.to_owned(), parts.config.lease).await;
-    }));
+    let leave = CancellationToken::new();
+    let keeper = keeper::Keeper {
+        slots: slots.clone(),
+        store: parts.store,
+        health: parts.health,
+        identity: parts.identity,
+        lease: parts.config.lease,
+        reach: parts.reach,
+        embedded: parts.embedded,
+        metrics: parts.metrics.slots,
+        leave: leave.clone(),
+    };
     Ingest {
         outbound,
         slots,
-        health,
         wish: lists_tx,
         channels: Some((live, lists)),
+        keeper: tokio::spawn(keeper.run()),
+        leave,
         tasks,
-        store: parts.store,
     }
 }
 
@@ -208,21 +201,19 @@ impl Ingest {
             .unwrap_or_else(|| (mpsc::channel(1).1, mpsc::unbounded_channel().1))
     }
 
-    /// Ends the sessions and gives the slots back. What was not committed was not acknowledged either.
+    /// Commits and acknowledges what was taken, ends the sessions and gives the slots back, so that another replica
+    /// has them at once. Takes at most about ten seconds.
     pub(crate) async fn stop(self) {
-        let terms = self.slots.terms();
+        self.leave.cancel();
+        if let Err(error) = self.keeper.await {
+            tracing::error!(%error, "the keeper of the slots failed");
+        }
         for task in &self.tasks {
             task.abort();
         }
         for task in self.tasks {
             // Aborted on purpose.
             let _ = task.await;
-        }
-        if let Err(error) = self.store.release_slots(&terms).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "slots could not be given back"
-            );
         }
     }
 }

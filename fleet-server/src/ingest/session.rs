@@ -2,35 +2,48 @@
 //! task that polls.
 //!
 //! What arrives is handed on without waiting; above the byte limit the connection is closed instead,
-//! and the broker brings again what was not acknowledged. Acknowledgements belong to the connection
-//! that brought the message: with another one they would acknowledge something else. After such a flood
-//! the next connection takes half as many messages at once.
+//! and the broker brings again what was not acknowledged. After such a flood the next connection takes
+//! half as many messages at once.
+//!
+//! Each term has connections of its own. The lease is read before each connection but a claim's first, and
+//! again before one is used that took long to come up: a process that stood still must not throw out the
+//! slot's next owner.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fleet_domain::{PlantId, Slot};
-use fleet_wire::limits::{CONTROL_EXPIRY, KEEP_ALIVE, MAX_PACKET_BYTES, SESSION_EXPIRY};
-use fleet_wire::{CONTROL_CONTENT_TYPE, Channel};
-use rumqttc::NetworkOptions;
+use fleet_store::{SlotTerm, Store};
+use fleet_wire::Channel;
+use fleet_wire::limits::{MAX_PACKET_BYTES, SESSION_EXPIRY};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter, Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Filter, Publish, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, Incoming, MqttOptions};
 use tokio::sync::{mpsc, watch};
+
+use super::slots::{Hold, Slots};
+use super::writer::{Current, Link, link};
+use crate::broker::{BrokerAddress, BrokerState, Reach, ended, too_small};
 
 /// Requests that the client's channel holds. Acknowledgements and publishes wait in the writer, not here.
 const REQUESTS: usize = 64;
 /// Publishes of ours on their way to the broker on one connection.
 const OUTGOING_IN_FLIGHT: u16 = 200;
-/// Receipts and lists that wait for one slot's connection; more are dropped, sync heals it.
-const MAX_WAITING_PUBLISHES: usize = 20_000;
+/// MQTT keep-alive of a slot's session: a way that was cut without a word shows within twice that.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a slot goes on with a smaller window after a flood.
 const WIDEN_AFTER: Duration = Duration::from_mins(1);
 /// Longest pause between two attempts to connect.
-const MAX_BACK_OFF: Duration = Duration::from_secs(10);
+const MAX_BACK_OFF: Duration = Duration::from_secs(5);
+/// Longest time for what was taken to be committed when a slot is given back. Then the connection is cut: what was not
+/// acknowledged comes to the next owner.
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
+/// Longest wait for the database when the lease is read.
+const LEASE_READ_WITHIN: Duration = Duration::from_secs(3);
+/// Pause between two attempts to read the lease.
+const LEASE_READ_PAUSE: Duration = Duration::from_millis(500);
 
 /// A message as it came from the broker.
 #[derive(Debug)]
@@ -89,150 +102,54 @@ impl Buffered {
     }
 }
 
-enum Output {
-    Acks { connection: u64, packets: Vec<u16> },
-    Publish { topic: String, payload: Vec<u8> },
-}
-
-/// Hands acknowledgements, receipts and lists to a slot's session. Never waits.
-#[derive(Debug, Clone)]
-pub(crate) struct SlotLink {
-    output: mpsc::UnboundedSender<Output>,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl SlotLink {
-    /// Acknowledges messages in this order; those of an earlier connection are left out.
-    pub(crate) fn acknowledge(&self, connection: u64, packets: Vec<u16>) {
-        let _ = self.output.send(Output::Acks { connection, packets });
-    }
-
-    /// Publishes a control document: QoS 1, not retained, expires after a minute.
-    /// Dropped while the session is not connected: the bench's next sync brings it again.
-    pub(crate) fn publish(&self, topic: String, payload: Vec<u8>) {
-        if self.waiting.fetch_add(1, Ordering::AcqRel) >= MAX_WAITING_PUBLISHES {
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
-            tracing::warn!(topic, "too many messages wait for the broker; one was dropped");
-            return;
-        }
-        let _ = self.output.send(Output::Publish { topic, payload });
-    }
-}
-
-#[derive(Clone)]
-struct Current {
-    connection: u64,
-    client: AsyncClient,
-    /// Acknowledgements that have left through the socket, counted for the kill tests.
-    #[cfg_attr(
-        not(feature = "failpoints"),
-        expect(dead_code, reason = "read by the kill tests only")
-    )]
-    acks_sent: watch::Receiver<u64>,
+/// What a session hands to the committer, in order.
+#[derive(Debug)]
+pub(super) enum Handed {
+    /// A message.
+    Message(Arrival),
+    /// Nothing more comes on this connection: say goodbye when everything before is acknowledged.
+    End {
+        /// The slot.
+        slot: Slot,
+        /// The connection.
+        connection: u64,
+    },
 }
 
 /// What a slot's session needs.
-pub(crate) struct SessionConfig {
-    pub(crate) plant: PlantId,
-    pub(crate) slot: Slot,
-    pub(crate) broker: SocketAddr,
-    pub(crate) receive_maximum: u16,
-    pub(crate) buffered: Buffered,
+pub(super) struct SessionConfig {
+    pub(super) plant: PlantId,
+    pub(super) slot: Slot,
+    pub(super) broker: BrokerAddress,
+    pub(super) reach: Reach,
+    pub(super) receive_maximum: u16,
+    pub(super) buffered: Buffered,
     /// Every durable message, in order.
-    pub(crate) arrivals: mpsc::UnboundedSender<Arrival>,
+    pub(super) arrivals: mpsc::UnboundedSender<Handed>,
     /// Live messages; dropped when nobody keeps up.
-    pub(crate) live: mpsc::Sender<Arrival>,
-    /// The slot's term while this server owns the slot. Each term has a connection of its own.
-    pub(crate) term: watch::Receiver<Option<u64>>,
-    /// Whether the session is connected and subscribed.
-    pub(crate) connected: watch::Sender<bool>,
+    pub(super) live: mpsc::Sender<Arrival>,
+    pub(super) slots: Slots,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) lease: Duration,
 }
 
-/// Starts the session and its writer; both end when `term`'s sender is dropped.
-pub(crate) fn spawn(config: SessionConfig) -> (SlotLink, tokio::task::JoinHandle<()>) {
-    let (output, outputs) = mpsc::unbounded_channel();
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let link = SlotLink {
-        output,
-        waiting: Arc::clone(&waiting),
-    };
+/// Starts the session and its writer.
+pub(super) fn spawn(config: SessionConfig) -> (Link, tokio::task::JoinHandle<()>) {
     let (current_tx, current) = watch::channel(None);
+    let (link, writer) = link(current);
     let task = tokio::spawn(async move {
-        let writer = tokio::spawn(write(outputs, current, waiting));
-        run(config, current_tx).await;
-        writer.abort();
+        tokio::select! {
+            () = writer => {}
+            () = run(config, current_tx) => {}
+        }
     });
     (link, task)
 }
 
-async fn write(
-    mut outputs: mpsc::UnboundedReceiver<Output>,
-    current: watch::Receiver<Option<Current>>,
-    waiting: Arc<AtomicUsize>,
-) {
-    while let Some(output) = outputs.recv().await {
-        let now = current.borrow().clone();
-        match output {
-            Output::Acks { connection, packets } => {
-                let Some(now) = now.filter(|now| now.connection == connection) else {
-                    continue;
-                };
-                acknowledge(&now, &packets).await;
-            }
-            Output::Publish { topic, payload } => {
-                waiting.fetch_sub(1, Ordering::AcqRel);
-                let Some(now) = now else { continue };
-                let properties = PublishProperties {
-                    message_expiry_interval: Some(u32::try_from(CONTROL_EXPIRY.as_secs()).unwrap_or(60)),
-                    content_type: Some(CONTROL_CONTENT_TYPE.to_owned()),
-                    ..PublishProperties::default()
-                };
-                // An error means that the connection has ended; sync heals what was lost with it.
-                let sent =
-                    now.client
-                        .publish_with_properties(topic, QoS::AtLeastOnce, false, payload, properties);
-                if sent.await.is_err() {
-                    tracing::debug!("a message was dropped with its connection");
-                }
-            }
-        }
-    }
-}
-
-async fn acknowledge(now: &Current, packets: &[u16]) {
-    #[cfg(feature = "failpoints")]
-    let target = *now.acks_sent.borrow();
-    for packet in packets.iter().filter(|packet| **packet != 0) {
-        let publish = Publish {
-            qos: QoS::AtLeastOnce,
-            pkid: *packet,
-            ..Publish::default()
-        };
-        if now.client.ack(&publish).await.is_err() {
-            return;
-        }
-    }
-    #[cfg(feature = "failpoints")]
-    {
-        let count = packets.iter().filter(|packet| **packet != 0).count();
-        let mut sent = now.acks_sent.clone();
-        let _ = sent.wait_for(|sent| *sent >= target + count as u64).await;
-        if count > 0 {
-            crate::failpoints::after_ack();
-        }
-    }
-}
-
 fn options(config: &SessionConfig, window: u16) -> MqttOptions {
     let id = format!("fleet-{}-{}", config.plant, config.slot);
-    // The client joins host and port with a colon, so an IPv6 address needs its brackets.
-    let host = match config.broker.ip() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => format!("[{ip}]"),
-    };
-    let mut options = MqttOptions::new(id, host, config.broker.port());
+    let mut options = config.broker.options(id, KEEP_ALIVE);
     options
-        .set_keep_alive(KEEP_ALIVE)
         .set_clean_start(false)
         .set_session_expiry_interval(Some(u32::try_from(SESSION_EXPIRY.as_secs()).unwrap_or(u32::MAX)))
         .set_receive_maximum(Some(window))
@@ -241,9 +158,6 @@ fn options(config: &SessionConfig, window: u16) -> MqttOptions {
         .set_max_packet_size(Some(u32::try_from(2 * MAX_PACKET_BYTES).unwrap_or(u32::MAX)))
         .set_outgoing_inflight_upper_limit(OUTGOING_IN_FLIGHT)
         .set_manual_acks(true);
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
     options
 }
 
@@ -252,79 +166,165 @@ fn options(config: &SessionConfig, window: u16) -> MqttOptions {
 enum Ended {
     #[error("the broker's connection failed")]
     Connection(#[source] Box<ConnectionError>),
-    #[error("the broker did not take the subscription")]
-    Subscription,
+    #[error("the broker did not take the subscription: {0}")]
+    Subscription(String),
     #[error("more bytes wait for their commit than ingest.max_buffered_bytes allows")]
     Flood,
     #[error("the slot's term has ended")]
     Term,
     #[error("the slot may have more messages at once again")]
     Widen,
+    #[error("the connection took so long to come up that the lease must be read again")]
+    Stale,
+    #[error("the slot is given back")]
+    GivenBack,
+}
+
+/// One connection.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    connection: u64,
+    term: u64,
+    window: u16,
+    /// Boot time at which the lease was asked for and found to be ours.
+    confirmed: Duration,
 }
 
 /// One connection after the other, as long as the slot is ours.
-async fn run(mut config: SessionConfig, current: watch::Sender<Option<Current>>) {
+async fn run(config: SessionConfig, current: watch::Sender<Option<Current>>) {
+    let mut hold = config.slots.watch(config.slot);
     let mut connection = 0;
-    let mut pause = Duration::from_millis(100);
+    let mut term_before = None;
+    let mut pause = Duration::ZERO;
     // What was buffered at a flood is committed, but it can't be acknowledged on a connection that is gone: the
     // broker brings it again, and with the same window it would flood again, for ever.
     let mut window = config.receive_maximum.max(1);
     loop {
-        // After any lost connection the lease is read first: only an owner connects.
-        let Ok(Some(term)) = config.term.wait_for(Option::is_some).await.map(|term| *term) else {
-            return;
+        let now = *hold.borrow_and_update();
+        let Hold::Owned(term) = now else {
+            if let Hold::GivingBack(term) = now {
+                config.slots.session_is_at_rest(config.slot, term);
+            }
+            if hold.changed().await.is_err() {
+                return;
+            }
+            continue;
         };
-        while !config.buffered.is_half_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let claimed = (term_before != Some(term))
+            .then(|| config.slots.claimed_at(config.slot))
+            .flatten();
+        let confirmed = tokio::select! {
+            confirmed = before_connect(&config, term, claimed, pause) => confirmed,
+            changed = hold.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        let Some(confirmed) = confirmed else { continue };
+        term_before = Some(term);
         connection += 1;
-        let ended = connect(&config, (connection, term, window), &current).await;
+        let attempt = Attempt {
+            connection,
+            term,
+            window,
+            confirmed,
+        };
+        let ended = connect(&config, attempt, &current).await;
         current.send_replace(None);
-        let was_up = config.connected.send_replace(false);
-        if config.term.has_changed().is_err() {
-            return;
-        }
+        let was_up = config.slots.session_is_down(config.slot);
         window = match ended {
             Ended::Flood => (window / 2).max(1),
             Ended::Widen => window.saturating_mul(2).min(config.receive_maximum),
             _ => window,
         };
-        match ended {
-            Ended::Term => continue,
-            Ended::Widen => {
-                tracing::info!(slot = %config.slot, window, "a slot takes more messages at once again");
-            }
-            ended => tracing::warn!(
-                slot = %config.slot,
-                error = &ended as &dyn std::error::Error,
-                "a slot's session has ended and begins anew"
-            ),
-        }
-        pause = if was_up {
-            Duration::from_millis(100)
-        } else {
-            (pause * 2).min(MAX_BACK_OFF)
+        tell(&config, &ended, was_up);
+        pause = match ended {
+            Ended::Term | Ended::GivenBack | Ended::Stale => Duration::ZERO,
+            _ if was_up => Duration::from_millis(100),
+            _ => (pause * 2).clamp(Duration::from_millis(100), MAX_BACK_OFF),
         };
-        let jitter = fleet_clock::jitter_seed() % u64::try_from(pause.as_millis()).unwrap_or(1).max(1);
-        tokio::time::sleep(Duration::from_millis(jitter)).await;
     }
+}
+
+/// Says what has ended a connection, and keeps what the broker refused.
+fn tell(config: &SessionConfig, ended: &Ended, was_up: bool) {
+    let problem = match ended {
+        Ended::Subscription(why) => Some(BrokerState::new(
+            "refused",
+            format!("the subscriptions of slot {} are refused: {why}", config.slot),
+        )),
+        Ended::Connection(error) => Some(self::ended(error)).filter(|state| state.state != "unreachable"),
+        _ => None,
+    };
+    let told = problem.is_some() || was_up;
+    config.slots.session_has_problem(config.slot, problem);
+    let error = ended as &dyn std::error::Error;
+    match ended {
+        Ended::Term | Ended::GivenBack => {
+            tracing::info!(slot = %config.slot, error, "a slot's session has ended");
+        }
+        Ended::Widen => tracing::info!(slot = %config.slot, "a slot takes more messages at once again"),
+        _ if told => tracing::warn!(slot = %config.slot, error, "a slot's session has ended and begins anew"),
+        // The way to the broker as a whole is told once, by the publisher.
+        _ => tracing::debug!(slot = %config.slot, error, "a slot's session did not come up"),
+    }
+}
+
+/// Waits until a connection makes sense, and reads the lease unless it was claimed just now. Gives the boot time at
+/// which the lease was asked for; `None` when it is not ours any more.
+async fn before_connect(
+    config: &SessionConfig,
+    term: u64,
+    claimed: Option<Duration>,
+    pause: Duration,
+) -> Option<Duration> {
+    let most = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX).max(1);
+    tokio::time::sleep(Duration::from_millis(fleet_clock::jitter_seed() % most)).await;
+    while !config.buffered.is_half_empty() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    config.reach.connected().await;
+    if let Some(claimed) = claimed.filter(|at| !is_stale(*at, config.lease)) {
+        return Some(claimed);
+    }
+    let slot = config.slot;
+    let terms = [SlotTerm { slot, term }];
+    loop {
+        let asked = fleet_clock::boot_now();
+        let read = config
+            .store
+            .renew_slots(&terms, fleet_clock::wall_now(), config.lease);
+        match tokio::time::timeout(LEASE_READ_WITHIN, read).await {
+            Ok(Ok(lost)) if lost.is_empty() => return Some(asked),
+            Ok(Ok(_)) => {
+                config.slots.lose(&terms);
+                return None;
+            }
+            // The keeper tells what is wrong with the database.
+            Ok(Err(_)) | Err(_) => tokio::time::sleep(LEASE_READ_PAUSE).await,
+        }
+    }
+}
+
+/// So long ago that another one may have the slot by now: this process stood still, or everything is very slow.
+fn is_stale(confirmed: Duration, lease: Duration) -> bool {
+    fleet_clock::boot_now().saturating_sub(confirmed) > lease / 2
 }
 
 async fn connect(
     config: &SessionConfig,
-    (connection, term, window): (u64, u64, u16),
+    attempt: Attempt,
     current: &watch::Sender<Option<Current>>,
 ) -> Ended {
-    let (client, mut events) = AsyncClient::new(options(config, window), REQUESTS);
-    let (acks_tx, acks_sent) = watch::channel(0);
-    let mut term_now = config.term.clone();
-    let lost = async move {
+    let (client, mut events) = AsyncClient::new(options(config, attempt.window), REQUESTS);
+    let mut hold = config.slots.watch(config.slot);
+    let lost = async {
         // A new term needs a new connection as well.
-        let _ = term_now.wait_for(|now| *now != Some(term)).await;
+        let _ = hold.wait_for(|hold| hold.term() != Some(attempt.term)).await;
         Ended::Term
     };
     let widen = async {
-        if window >= config.receive_maximum {
+        if attempt.window >= config.receive_maximum {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(WIDEN_AFTER).await;
@@ -333,78 +333,141 @@ async fn connect(
     tokio::select! {
         biased;
         ended = lost => ended,
+        ended = give_back(config, attempt, current) => ended,
         ended = widen => ended,
-        ended = poll(config, (connection, term), client, &mut events, current, (acks_tx, acks_sent)) => ended,
+        ended = poll(config, attempt, client, &mut events, current) => ended,
     }
+}
+
+/// When the slot is to be given back: marks the end of what this connection hands over. The committer answers by a
+/// goodbye on it, which ends the polling.
+async fn give_back(
+    config: &SessionConfig,
+    attempt: Attempt,
+    current: &watch::Sender<Option<Current>>,
+) -> Ended {
+    let mut hold = config.slots.watch(config.slot);
+    if hold
+        .wait_for(|hold| matches!(hold, Hold::GivingBack(_)))
+        .await
+        .is_err()
+    {
+        return Ended::Term;
+    }
+    let up = current.borrow().is_some();
+    let marked = config.arrivals.send(Handed::End {
+        slot: config.slot,
+        connection: attempt.connection,
+    });
+    if up && marked.is_ok() {
+        tokio::time::sleep(GIVE_BACK_WITHIN).await;
+        tracing::warn!(slot = %config.slot, "what was taken could not be committed in time; the slot is given back without");
+    }
+    Ended::GivenBack
 }
 
 /// Polls, and only polls.
 async fn poll(
     config: &SessionConfig,
-    (connection, term): (u64, u64),
+    attempt: Attempt,
     client: AsyncClient,
     events: &mut EventLoop,
     current: &watch::Sender<Option<Current>>,
-    (acks_tx, acks_sent): (watch::Sender<u64>, watch::Receiver<u64>),
 ) -> Ended {
+    let (acks_tx, acks_sent) = watch::channel(0);
     loop {
         let event = match events.poll().await {
             Ok(event) => event,
             Err(error) => return Ended::Connection(Box::new(error)),
         };
         match event {
-            Event::Incoming(Incoming::ConnAck(_)) => {
-                let filter = |channel, qos| Filter::new(Topic::filter(config, channel), qos);
-                let filters = [
-                    filter(Channel::Events, QoS::AtLeastOnce),
-                    filter(Channel::Sync, QoS::AtLeastOnce),
-                    filter(Channel::Presence, QoS::AtLeastOnce),
-                    filter(Channel::Live, QoS::AtMostOnce),
-                ];
-                if client.try_subscribe_many(filters).is_err() {
-                    return Ended::Subscription;
+            Event::Incoming(Incoming::ConnAck(connack)) => {
+                if is_stale(attempt.confirmed, config.lease) {
+                    return Ended::Stale;
                 }
+                if client.try_subscribe_many(filters(config)).is_err() {
+                    return Ended::Subscription("the client takes no request".to_owned());
+                }
+                tell_limits(config, &connack);
                 // Acknowledgements may flow before the subscription's: the session is older than the connection.
                 current.send_replace(Some(Current {
-                    connection,
+                    connection: attempt.connection,
                     client: client.clone(),
+                    max_packet: connack.properties.and_then(|of| of.max_packet_size),
                     acks_sent: acks_sent.clone(),
                 }));
             }
             Event::Incoming(Incoming::SubAck(ack)) => {
-                use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode::Success;
-                if !ack.return_codes.iter().all(|code| matches!(code, Success(_))) {
-                    return Ended::Subscription;
+                if let Err(why) = granted(&ack) {
+                    return Ended::Subscription(why);
                 }
-                config.connected.send_replace(true);
-                tracing::debug!(slot = %config.slot, connection, "a slot's session is up");
+                config.slots.session_is_up(config.slot);
+                tracing::debug!(slot = %config.slot, connection = attempt.connection, "a slot's session is up");
             }
             Event::Incoming(Incoming::Publish(publish)) => {
-                let taken = hand_over(config, connection, term, publish);
-                if !taken {
+                if !hand_over(config, attempt, publish) {
                     return Ended::Flood;
                 }
             }
             Event::Outgoing(rumqttc::Outgoing::PubAck(_)) => acks_tx.send_modify(|sent| *sent += 1),
+            // It has left through the socket, behind the acknowledgements.
+            Event::Outgoing(rumqttc::Outgoing::Disconnect) => return Ended::GivenBack,
             _ => {}
         }
     }
 }
 
-struct Topic;
-
-impl Topic {
-    fn filter(config: &SessionConfig, channel: Channel) -> String {
-        fleet_wire::Topic::slot_filter(&config.plant, config.slot, channel)
+/// Limits show on every connection; the session goes on with them as well as it can.
+fn tell_limits(config: &SessionConfig, connack: &ConnAck) {
+    let found = too_small(connack, Some(SESSION_EXPIRY));
+    if !found.is_empty() {
+        config.reach.set_limits(found);
     }
 }
 
+fn filters(config: &SessionConfig) -> [Filter; 4] {
+    let filter = |channel, qos| {
+        let topic = fleet_wire::Topic::slot_filter(&config.plant, config.slot, channel);
+        Filter::new(topic, qos)
+    };
+    [
+        filter(Channel::Events, QoS::AtLeastOnce),
+        filter(Channel::Sync, QoS::AtLeastOnce),
+        filter(Channel::Presence, QoS::AtLeastOnce),
+        filter(Channel::Live, QoS::AtMostOnce),
+    ]
+}
+
+/// Every subscription is granted, the durable ones at QoS 1.
+fn granted(ack: &SubAck) -> Result<(), String> {
+    let wanted = [
+        QoS::AtLeastOnce,
+        QoS::AtLeastOnce,
+        QoS::AtLeastOnce,
+        QoS::AtMostOnce,
+    ];
+    for (code, wanted) in ack.return_codes.iter().zip(wanted) {
+        match code {
+            SubscribeReasonCode::Success(QoS::AtMostOnce) if wanted == QoS::AtLeastOnce => {
+                return Err("the broker grants QoS 0 only".to_owned());
+            }
+            SubscribeReasonCode::Success(_) => {}
+            code => return Err(format!("{code:?}")),
+        }
+    }
+    Ok(())
+}
+
 /// False when the flood limit is passed.
-fn hand_over(config: &SessionConfig, connection: u64, term: u64, publish: Publish) -> bool {
+fn hand_over(config: &SessionConfig, attempt: Attempt, publish: Publish) -> bool {
+    if *config.slots.watch(config.slot).borrow() != Hold::Owned(attempt.term) {
+        // Not acknowledged: the next owner gets it, and everything behind it, in order.
+        return true;
+    }
     let arrival = Arrival {
         slot: config.slot,
-        connection,
-        term,
+        connection: attempt.connection,
+        term: attempt.term,
         packet: publish.pkid,
         topic: String::from_utf8_lossy(&publish.topic).into_owned(),
         properties: publish
@@ -423,7 +486,7 @@ fn hand_over(config: &SessionConfig, connection: u64, term: u64, publish: Publis
         config.buffered.give(weight);
         return false;
     }
-    if config.arrivals.send(arrival).is_err() {
+    if config.arrivals.send(Handed::Message(arrival)).is_err() {
         config.buffered.give(weight);
     }
     true
