@@ -1,0 +1,60 @@
+//! Manual acknowledgement.
+
+use std::time::Duration;
+
+use super::{SILENCE, SOON};
+use crate::client::{numbered, numbers, runs};
+use crate::fault::Fault;
+use crate::report::Findings;
+use crate::runner::Run;
+
+const MESSAGES: u32 = 20;
+const ACKNOWLEDGED: u32 = 8;
+/// How long a live connection is watched.
+const LIVE_FOR: Duration = Duration::from_secs(3);
+
+pub(super) async fn acks(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
+    let topic = run.topic("acks", "bench", "events");
+    let mut reader = run.session("acks").await?;
+    reader.subscribe(&topic).await?;
+    let mut writer = run.passing("acks-writer").await?;
+    for n in 0..MESSAGES {
+        writer.publish(&topic, numbered(n, 100)).await?;
+    }
+    writer.settled().await?;
+    let messages = reader.collect(MESSAGES as usize, SOON).await?;
+    let more = reader.collect(1, LIVE_FOR).await?;
+    findings.judge(
+        "acks.live",
+        more.is_empty() && messages.len() == MESSAGES as usize,
+        format!(
+            "{MESSAGES} messages without acknowledgement for {} s: {} came again",
+            LIVE_FOR.as_secs(),
+            numbers(&more).len()
+        ),
+    );
+    for message in messages.iter().take(ACKNOWLEDGED as usize) {
+        reader.acknowledge(message).await?;
+    }
+    reader.acks_sent().await?;
+    // The broker takes packets in their order: with this PUBACK it has taken the acknowledgements.
+    reader
+        .publish(&run.topic("acks", "bench", "sync"), "after the acknowledgements")
+        .await?;
+    reader.settled().await?;
+    reader.cut().await;
+    let mut reader = run.session("acks").await?;
+    let again = reader.drain(MESSAGES as usize, SILENCE).await?;
+    let marked = again.iter().filter(|message| message.dup).count();
+    let open: Vec<_> = (ACKNOWLEDGED..MESSAGES).collect();
+    findings.judge(
+        "acks.again",
+        numbers(&again) == open,
+        format!(
+            "0-{} acknowledged; {} came again, {marked} marked as duplicates",
+            ACKNOWLEDGED - 1,
+            runs(&numbers(&again))
+        ),
+    );
+    reader.disconnect().await
+}
