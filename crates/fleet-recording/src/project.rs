@@ -118,6 +118,7 @@ impl<'a> Working<'a> {
         // From here on nothing fails.
         self.suspects.push(item);
         if is_new {
+            self.new_jobs.insert(of.job);
             self.tell_reported(device, &stored);
         }
         if standing == Standing::Fenced {

@@ -144,6 +144,8 @@ pub struct Recorded<'a> {
     pub devices: Vec<DeviceWrite>,
     /// Jobs that changed, by id; new ones too.
     pub jobs: Vec<StoredJob>,
+    /// Those of `jobs` that were not loaded: a bench reported them.
+    pub new_jobs: BTreeSet<JobId>,
     /// Attempts that changed, by job, attempt and fence.
     pub attempts: Vec<AttemptWrite>,
     /// Steps that ended.
@@ -219,6 +221,7 @@ pub(crate) struct Working<'a> {
     pub(crate) now: Timestamp,
     pub(crate) loaded: Loaded,
     pub(crate) changed_jobs: BTreeSet<JobId>,
+    pub(crate) new_jobs: BTreeSet<JobId>,
     pub(crate) events: Vec<NewEvent<'a>>,
     pub(crate) holes: Vec<Aside>,
     pub(crate) conflicts: Vec<Aside>,
@@ -242,6 +245,7 @@ impl<'a> Working<'a> {
             now,
             loaded,
             changed_jobs: BTreeSet::new(),
+            new_jobs: BTreeSet::new(),
             events: Vec::new(),
             holes: Vec::new(),
             conflicts: Vec::new(),
@@ -318,6 +322,7 @@ impl<'a> Working<'a> {
             spools,
             devices,
             jobs,
+            new_jobs: self.new_jobs,
             attempts: self.attempts.into_values().collect(),
             steps: self.steps,
             raised: self.raised,

@@ -130,15 +130,16 @@ pub(crate) async fn put_artifact(store: &PostgresStore, artifact: &ArtifactRow) 
     .execute(&mut *tx)
     .await
     .map_err(from_sqlx)?;
-    let same: bool =
-        sqlx::query_scalar("SELECT sha256 = $1 AND size = $2 FROM artifacts WHERE name = $3 AND version = $4")
-            .bind(&artifact.sha256)
-            .bind(size)
-            .bind(&artifact.name)
-            .bind(&artifact.version)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(from_sqlx)?;
+    let same: bool = sqlx::query_scalar(
+        "SELECT sha256 = $1 AND size = $2 FROM artifacts WHERE name = $3 AND version = $4",
+    )
+    .bind(&artifact.sha256)
+    .bind(size)
+    .bind(&artifact.name)
+    .bind(&artifact.version)
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
     if !same {
         return Err(StoreError::Conflict(ConflictKind::Artifact {
             name: artifact.name.clone(),

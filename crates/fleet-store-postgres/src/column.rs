@@ -84,11 +84,6 @@ pub(crate) trait Columns {
     fn u32(&self, column: &str) -> Result<u32, StoreError> {
         narrow(column, self.int(column)?)
     }
-    fn opt_u32(&self, column: &str) -> Result<Option<u32>, StoreError> {
-        self.opt_int(column)?
-            .map(|value| narrow(column, value))
-            .transpose()
-    }
     fn opt_u64(&self, column: &str) -> Result<Option<u64>, StoreError> {
         self.opt_int(column)?
             .map(|value| narrow(column, value))
@@ -119,12 +114,6 @@ pub(crate) trait Columns {
     fn word<T>(&self, column: &str, of: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
         let value = self.text(column)?;
         of(&value).ok_or_else(|| unreadable(column, value))
-    }
-    fn opt_word<T>(&self, column: &str, of: impl Fn(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
-        let value = self.opt_text(column)?;
-        value
-            .map(|value| of(&value).ok_or_else(|| unreadable(column, value)))
-            .transpose()
     }
     fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T, StoreError> {
         let value = self.text(column)?;

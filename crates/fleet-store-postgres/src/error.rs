@@ -134,11 +134,6 @@ impl From<TooLarge> for StoreError {
     }
 }
 
-/// The method is being built.
-pub(crate) fn not_there_yet() -> StoreError {
-    StoreError::Unavailable("not there yet".into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,15 +100,19 @@ impl JobRecord {
     }
 
     fn job(&self) -> Result<Job, StoreError> {
-        let withdrawal = opt_word("withdraw_target", self.withdraw_target.as_deref(), WithdrawTarget::of)?
-            .map(|target| {
-                Ok::<_, StoreError>(Withdrawal {
-                    target,
-                    version: opt_narrow("withdraw_version", self.withdraw_version)?.unwrap_or(0),
-                    reason: self.withdraw_reason.clone().unwrap_or_default(),
-                })
+        let withdrawal = opt_word(
+            "withdraw_target",
+            self.withdraw_target.as_deref(),
+            WithdrawTarget::of,
+        )?
+        .map(|target| {
+            Ok::<_, StoreError>(Withdrawal {
+                target,
+                version: opt_narrow("withdraw_version", self.withdraw_version)?.unwrap_or(0),
+                reason: self.withdraw_reason.clone().unwrap_or_default(),
             })
-            .transpose()?;
+        })
+        .transpose()?;
         Ok(Job {
             id: JobId(self.id),
             state: word("state", &self.state, JobState::of)?,

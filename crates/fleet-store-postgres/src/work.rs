@@ -15,6 +15,7 @@ use sqlx::PgConnection;
 use crate::changes::alarm_row;
 use crate::column::{Columns, clamp, text, time};
 use crate::error::from_sqlx;
+use crate::ingest::Outbox;
 
 /// First key of the advisory lock; the second is the schema's name, so that plants in schemas of one database do
 /// not wait for each other.
@@ -54,8 +55,10 @@ impl Work {
         self.raised.raise(kind, subject, device, detail);
     }
 
-    /// Takes over what was raised elsewhere.
-    pub(crate) fn raise_all(&mut self, raised: Raised) {
+    /// Takes over what was decided elsewhere.
+    pub(crate) fn take(&mut self, changes: BTreeSet<(ChangeKind, String)>, raised: Raised) {
+        self.changes
+            .extend(changes.into_iter().map(|(kind, id)| (kind.as_str(), id)));
         self.raised.merge(raised);
     }
 
@@ -89,19 +92,26 @@ impl Work {
 
     /// Writes alarms and the change log; the transaction's last statements. Returns the alarms as they stand now.
     pub(crate) async fn finish(&mut self, conn: &mut PgConnection) -> Result<Vec<AlarmRow>, StoreError> {
+        self.finish_with(conn, &Outbox::default()).await
+    }
+
+    /// As [`Work::finish`], with rows of the outbox.
+    pub(crate) async fn finish_with(
+        &mut self,
+        conn: &mut PgConnection,
+        outbox: &Outbox<'_>,
+    ) -> Result<Vec<AlarmRow>, StoreError> {
         let alarms = self.write_alarms(conn).await?;
-        if !self.changes.is_empty() {
+        if !outbox.is_empty() || !self.changes.is_empty() {
             commit_order(conn).await?;
+            outbox.write(conn).await?;
             self.write_changes(conn).await?;
         }
         Ok(alarms)
     }
 
     /// Alarms in the order of their key, so that two transactions lock them in the same order.
-    pub(crate) async fn write_alarms(
-        &mut self,
-        conn: &mut PgConnection,
-    ) -> Result<Vec<AlarmRow>, StoreError> {
+    async fn write_alarms(&mut self, conn: &mut PgConnection) -> Result<Vec<AlarmRow>, StoreError> {
         let raised = std::mem::take(&mut self.raised);
         if raised.is_empty() {
             return Ok(Vec::new());
@@ -142,13 +152,11 @@ impl Work {
         Ok(alarms)
     }
 
-    /// Whether there is anything for the change log.
-    pub(crate) fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
     /// Writes the change log. Only after [`commit_order`].
-    pub(crate) async fn write_changes(&mut self, conn: &mut PgConnection) -> Result<(), StoreError> {
+    async fn write_changes(&mut self, conn: &mut PgConnection) -> Result<(), StoreError> {
+        if self.changes.is_empty() {
+            return Ok(());
+        }
         let (kinds, ids): (Vec<&str>, Vec<String>) = std::mem::take(&mut self.changes).into_iter().unzip();
         let ids: Vec<String> = ids.iter().map(|id| text(id).into_owned()).collect();
         sqlx::query(
@@ -169,7 +177,7 @@ impl Work {
 /// Waits until every transaction that took this lock before has ended, and keeps others waiting until this one
 /// has. Sequences of `outbox` and `changes` are drawn under it only, so their order is the order of the commits
 /// and a reader behind `seq` misses nothing (ADR 0010). No other lock may be taken after it.
-pub(crate) async fn commit_order(conn: &mut PgConnection) -> Result<(), StoreError> {
+async fn commit_order(conn: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext(current_schema()::text))")
         .bind(COMMIT_ORDER)
         .execute(conn)
