@@ -1,13 +1,14 @@
 //! The change log and alarms.
 
-use fleet_store::{AlarmKind, AlarmRow, ChangeKind, ChangeRow, Changes, NewAlarm, Page, Paged, StoreError};
+use fleet_store::{
+    AlarmKind, AlarmRow, ChangeKind, ChangeRow, Changes, NewAlarm, Page, Paged, StoreError, cursor_number,
+};
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::column::{Columns, int, time};
 use crate::error::from_sqlx;
-use crate::recorded::{cursor_number, limit, paged};
 use crate::work::Work;
 
 pub(crate) fn alarm_row(row: &SqliteRow) -> Result<AlarmRow, StoreError> {
@@ -37,12 +38,12 @@ pub(crate) async fn alarms(store: &SqliteStore, page: &Page) -> Result<Paged<Ala
     )
     .bind(at)
     .bind(id)
-    .bind(limit(page) + 1)
+    .bind(page.size() + 1)
     .fetch_all(&store.readers)
     .await
     .map_err(from_sqlx)?;
     let items = rows.iter().map(alarm_row).collect::<Result<Vec<_>, _>>()?;
-    Ok(paged(items, page, |alarm| {
+    Ok(Paged::cut(items, page, |alarm| {
         format!("{}-{}", time(alarm.last_at), alarm.id)
     }))
 }

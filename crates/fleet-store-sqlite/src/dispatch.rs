@@ -1,10 +1,11 @@
 //! Offers: one open job for a vehicle, at most 32 for a bench; deadlines; the list of a bench.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use fleet_domain::{DeviceId, EntryState, JobEvent, JobState, OfferId};
+use fleet_domain::{DeviceId, JobEvent, OfferId};
 use fleet_recording::StoredJob;
-use fleet_store::{AlarmKind, DesiredEntry, DesiredList, DispatchOutcome, MAX_OPEN_JOBS, StoreError};
+use fleet_recording::dispatch::{Board, Candidate, ROUND, entry, waiting_detail};
+use fleet_store::{AlarmKind, DesiredList, DispatchOutcome, MAX_OPEN_JOBS, StoreError};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -16,21 +17,6 @@ use crate::jobs;
 use crate::lease::read_generation;
 use crate::orders::recall_version;
 use crate::work::Work;
-
-/// Jobs looked at in one round; the rest waits for the next.
-const ROUND: i64 = 1000;
-
-/// Benches named in an alarm.
-const NAMED: usize = 20;
-
-/// What dispatch knows of a bench.
-struct Candidate {
-    online: bool,
-    vin: Option<String>,
-    ecus: Vec<String>,
-    refusing: Option<String>,
-    open: usize,
-}
 
 pub(crate) async fn dispatch(
     store: &SqliteStore,
@@ -98,8 +84,7 @@ pub(crate) async fn awaited_benches(store: &SqliteStore) -> Result<Vec<DeviceId>
     not_heard_since_restore(&mut tx).await
 }
 
-/// One alarm for each restore: raised when offers begin to wait, again when others are waited for, and a
-/// last time when nobody is.
+/// One alarm for each restore.
 async fn tell_of_waiting(
     conn: &mut SqliteConnection,
     work: &mut Work,
@@ -117,19 +102,7 @@ async fn tell_of_waiting(
         return Ok(());
     };
     let told = row.opt_text("detail")?;
-    let detail = match (waiting_for.len(), &told) {
-        (0, None) => return Ok(()),
-        (0, Some(_)) => "offers are made again after the restore".to_owned(),
-        (count, _) => {
-            let names: Vec<&str> = waiting_for.iter().take(NAMED).map(DeviceId::as_str).collect();
-            let more = if count > NAMED { ", …" } else { "" };
-            format!(
-                "no job is offered until {count} benches have synced since the restore or are released: {}{more}",
-                names.join(", ")
-            )
-        }
-    };
-    if told.as_ref() != Some(&detail) {
+    if let Some(detail) = waiting_detail(waiting_for, told.as_deref()) {
         work.raise(AlarmKind::OffersHeld, row.text("subject")?, None, detail);
     }
     Ok(())
@@ -139,7 +112,8 @@ async fn candidates(conn: &mut SqliteConnection) -> Result<BTreeMap<DeviceId, Ca
     sqlx::query(
         "SELECT device, online, vin, ecus, refusing_jobs,
              (SELECT count(*) FROM jobs j WHERE j.device = d.device
-                  AND (state IN ('offered', 'withdrawing', 'accepted', 'running') OR verdict = 'in_doubt'))
+                  AND (state IN ('offered', 'withdrawing', 'accepted', 'running')
+                       OR (state = 'finished' AND verdict = 'in_doubt')))
              + (SELECT count(*) FROM jobs j WHERE j.fenced_device = d.device) AS open
          FROM devices d",
     )
@@ -168,39 +142,24 @@ async fn offer_queued(
     mint: &mut (dyn FnMut() -> Uuid + Send),
     outcome: &mut DispatchOutcome,
 ) -> Result<(), StoreError> {
-    let queue = sqlx::query(
-        "SELECT j.*, hex(l.job) AS holder FROM jobs j LEFT JOIN vin_leases l ON l.vin = j.vin
-         WHERE j.state = 'queued' ORDER BY j.priority DESC, j.n LIMIT ?",
-    )
-    .bind(ROUND)
-    .fetch_all(&mut *conn)
-    .await
-    .map_err(from_sqlx)?;
+    let queue = sqlx::query("SELECT * FROM jobs WHERE state = 'queued' ORDER BY priority DESC, n LIMIT ?")
+        .bind(ROUND)
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(from_sqlx)?;
     if queue.is_empty() {
         return Ok(());
     }
-    let mut benches = candidates(conn).await?;
-    let mut held: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
+    let mut board = Board::new(candidates(conn).await?, held(conn).await?);
     for row in &queue {
         let mut stored = jobs::stored_job(row)?;
-        let vin = stored.row.request.vin.as_str().to_owned();
-        let holder = row.opt_text("holder")?.filter(|holder| !holder.is_empty());
-        let choice = match holder {
-            Some(_) => Err("another open job holds the vehicle".to_owned()),
-            None if held.contains(&vin) => Err("another open job holds the vehicle".to_owned()),
-            None => choose(&stored, &benches),
-        };
-        match choice {
+        match board.place(&stored.row.request) {
             Ok(device) => {
                 offer(conn, work, &mut stored, &device, OfferId(mint())).await?;
-                if let Some(bench) = benches.get_mut(&device) {
-                    bench.open += 1;
-                }
-                held.insert(vin);
-                outcome.offered.push((stored.row.job.id, device));
+                outcome.offered.push((stored.id(), device));
             }
             Err(reason) => {
-                outcome.parked.push(stored.row.job.id);
+                outcome.parked.push(stored.id());
                 if stored.row.job.parked.as_ref() != Some(&reason) {
                     stored.apply(JobEvent::Park { reason }, work.now)?;
                     jobs::save(conn, &stored, work).await?;
@@ -211,40 +170,16 @@ async fn offer_queued(
     Ok(())
 }
 
-/// The bench for a job, or why there is none.
-fn choose(stored: &StoredJob, benches: &BTreeMap<DeviceId, Candidate>) -> Result<DeviceId, String> {
-    let request = &stored.row.request;
-    let refusal = |bench: &Candidate| {
-        if let Some(reason) = &bench.refusing {
-            return Some(format!("takes no new jobs: {reason}"));
-        }
-        (bench.open >= MAX_OPEN_JOBS).then(|| format!("has {MAX_OPEN_JOBS} open jobs"))
-    };
-    if let Some(device) = &request.device {
-        let bench = benches
-            .get(device)
-            .ok_or_else(|| format!("bench {device} has never been heard of"))?;
-        return match refusal(bench) {
-            Some(reason) => Err(format!("bench {device} {reason}")),
-            None => Ok(device.clone()),
-        };
-    }
-    let fits = |bench: &&Candidate| {
-        bench.vin.as_deref() == Some(request.vin.as_str())
-            && (bench.ecus.is_empty() || bench.ecus.contains(&request.ecu))
-    };
-    if !benches.values().any(|bench| fits(&bench)) {
-        return Err("no bench has this vehicle and serves this ECU".to_owned());
-    }
-    if !benches.values().any(|bench| bench.online && fits(&bench)) {
-        return Err("the benches with this vehicle are not connected".to_owned());
-    }
-    benches
-        .iter()
-        .filter(|(_, bench)| bench.online && fits(bench) && refusal(bench).is_none())
-        .min_by_key(|(device, bench)| (bench.open, (*device).clone()))
-        .map(|(device, _)| device.clone())
-        .ok_or_else(|| "the benches with this vehicle take no new jobs at the moment".to_owned())
+/// Vehicles of the queue that open jobs hold.
+async fn held(conn: &mut SqliteConnection) -> Result<BTreeSet<String>, StoreError> {
+    let vins: Vec<String> = sqlx::query_scalar(
+        "SELECT vin FROM vin_leases l
+         WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.vin = l.vin AND j.state = 'queued')",
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(vins.into_iter().collect())
 }
 
 async fn offer(
@@ -303,7 +238,10 @@ pub(crate) async fn desired_list(store: &SqliteStore, device: &DeviceId) -> Resu
     .await
     .map_err(from_sqlx)?
     .iter()
-    .map(|row| Ok(entry(jobs::stored_job(row)?, device)))
+    .map(|row| {
+        let StoredJob { row, fenced } = jobs::stored_job(row)?;
+        Ok(entry(row, fenced.is_some_and(|(bench, _)| bench == *device)))
+    })
     .collect::<Result<Vec<_>, StoreError>>()?;
     entries.truncate(MAX_OPEN_JOBS);
     Ok(DesiredList {
@@ -311,21 +249,4 @@ pub(crate) async fn desired_list(store: &SqliteStore, device: &DeviceId) -> Resu
         version,
         entries,
     })
-}
-
-fn entry(stored: StoredJob, device: &DeviceId) -> DesiredEntry {
-    let job = &stored.row.job;
-    let fenced = stored.fenced.as_ref().is_some_and(|(bench, _)| bench == device);
-    let state = if fenced || job.state == JobState::TakenOver {
-        EntryState::Fenced
-    } else {
-        job.entry().unwrap_or(EntryState::Fenced)
-    };
-    DesiredEntry {
-        state,
-        attempt: job.attempt,
-        fence: job.fence,
-        offer_id: job.offer_id.filter(|_| state == EntryState::Offered),
-        job: stored.row,
-    }
 }

@@ -13,7 +13,7 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use crate::SqliteStore;
 use crate::column::{Columns, json};
 use crate::error::from_sqlx;
-use crate::recorded::{by_state, limit, paged};
+use crate::recorded::by_state;
 
 const SELECT_BENCH: &str = "SELECT d.*,
     (SELECT CAST(min(total(announced - through), 9e18) AS INTEGER) FROM spools s WHERE s.device = d.device)
@@ -76,16 +76,16 @@ pub(crate) async fn benches(
         // instr and not LIKE: a per cent sign is a per cent sign.
         query
             .push(" AND instr(lower(d.device || ' ' || coalesce(station, '') || ' ' || coalesce(vin, '')), ")
-            .push_bind(text.to_lowercase())
+            .push_bind(text.to_ascii_lowercase())
             .push(") > 0");
     }
-    query.push(" ORDER BY d.device LIMIT ").push_bind(limit(page) + 1);
+    query.push(" ORDER BY d.device LIMIT ").push_bind(page.size() + 1);
     let rows = query.build().fetch_all(&mut *tx).await.map_err(from_sqlx)?;
     let items = rows
         .iter()
         .map(|row| bench_row(store, row))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut page = paged(items, page, |bench| bench.device.to_string());
+    let mut page = Paged::cut(items, page, |bench| bench.device.to_string());
     add_open_jobs(&mut tx, &mut page.items).await?;
     Ok(page)
 }

@@ -114,8 +114,7 @@ pub(crate) async fn save(
     stored: &StoredJob,
     work: &mut Work,
 ) -> Result<(), StoreError> {
-    insert_if_missing(conn, &stored.row).await?;
-    update(conn, stored).await?;
+    write(conn, stored).await?;
     let job = &stored.row.job;
     if job.holds_vin() {
         // Where another job holds the vehicle already, a bench began without us: shown, not hidden.
@@ -141,85 +140,87 @@ pub(crate) async fn save(
     Ok(())
 }
 
-async fn insert_if_missing(conn: &mut SqliteConnection, row: &JobRow) -> Result<(), StoreError> {
-    let request = &row.request;
-    sqlx::query(
-        "INSERT OR IGNORE INTO jobs (id, request_id, requested_by, kind, vin, ecu, procedure_id,
-             procedure_version, procedure_sha256, artifacts, parameters, wanted_device, start_within_s,
-             deadline, priority, traceparent, created_at, retry_of, retry_reason, reported, state, attempt,
-             fence, steps_done, software, fenced_events)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 'queued', 0, 0, 0, '{}', 0)",
-    )
-    .bind(request.id.0)
-    .bind(&request.request_id)
-    .bind(&request.requested_by)
-    .bind(request.kind.as_str())
-    .bind(request.vin.as_str())
-    .bind(&request.ecu)
-    .bind(&request.procedure.id)
-    .bind(&request.procedure.version)
-    .bind(&request.procedure.sha256)
-    .bind(json(&request.artifacts))
-    .bind(json(&request.parameters))
-    .bind(request.device.as_ref().map(DeviceId::as_str))
-    .bind(i64::from(request.start_within_s))
-    .bind(request.deadline.map(time))
-    .bind(i64::from(request.priority))
-    .bind(&request.traceparent)
-    .bind(time(row.created_at))
-    .bind(request.retry.as_ref().map(|retry| retry.of.0))
-    .bind(request.retry.as_ref().map(|retry| retry.reason.as_str()))
-    .execute(conn)
-    .await
-    .map_err(from_sqlx)?;
-    Ok(())
-}
+/// All columns: what was asked for changes too, when a job that a bench reported finds its request.
+const WRITE: &str = "INSERT INTO jobs (
+         id, request_id, requested_by, kind, vin, ecu, procedure_id, procedure_version,
+         procedure_sha256, artifacts, parameters, wanted_device, start_within_s, deadline, priority,
+         traceparent, retry_of, retry_reason, created_at, reported, state, parked, verdict, reason_code,
+         detail, attempt, fence, device, offer_id, withdraw_target, withdraw_version, withdraw_reason,
+         steps_total, steps_done, software, fenced_events, decided_by, offered_at, accepted_at,
+         started_at, finished_at, fenced_device, fenced_version)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,
+             ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     ON CONFLICT (id) DO UPDATE SET
+         request_id = excluded.request_id, requested_by = excluded.requested_by, kind = excluded.kind,
+         ecu = excluded.ecu, procedure_id = excluded.procedure_id,
+         procedure_version = excluded.procedure_version, procedure_sha256 = excluded.procedure_sha256,
+         artifacts = excluded.artifacts, parameters = excluded.parameters,
+         wanted_device = excluded.wanted_device, start_within_s = excluded.start_within_s,
+         deadline = excluded.deadline, priority = excluded.priority, traceparent = excluded.traceparent,
+         retry_of = excluded.retry_of, retry_reason = excluded.retry_reason,
+         reported = excluded.reported, state = excluded.state, parked = excluded.parked,
+         verdict = excluded.verdict, reason_code = excluded.reason_code, detail = excluded.detail,
+         attempt = excluded.attempt, fence = excluded.fence, device = excluded.device,
+         offer_id = excluded.offer_id, withdraw_target = excluded.withdraw_target,
+         withdraw_version = excluded.withdraw_version, withdraw_reason = excluded.withdraw_reason,
+         steps_total = excluded.steps_total, steps_done = excluded.steps_done,
+         software = excluded.software, fenced_events = excluded.fenced_events,
+         decided_by = excluded.decided_by, offered_at = excluded.offered_at,
+         accepted_at = excluded.accepted_at, started_at = excluded.started_at,
+         finished_at = excluded.finished_at, fenced_device = excluded.fenced_device,
+         fenced_version = excluded.fenced_version";
 
-async fn update(conn: &mut SqliteConnection, stored: &StoredJob) -> Result<(), StoreError> {
-    let (row, job) = (&stored.row, &stored.row.job);
-    let withdrawal = job.withdrawal.as_ref();
-    let fenced = stored.fenced.as_ref();
-    sqlx::query(
-        "UPDATE jobs SET
-             reported = ?1, state = ?2, parked = ?3, verdict = ?4, reason_code = ?5, detail = ?6,
-             attempt = ?7, fence = ?8, device = ?9, offer_id = ?10, withdraw_target = ?11,
-             withdraw_version = ?12, withdraw_reason = ?13, steps_total = ?14, software = ?15,
-             fenced_events = ?16, decided_by = ?17, offered_at = ?18, accepted_at = ?19,
-             started_at = ?20, finished_at = ?21, fenced_device = ?22, fenced_version = ?23,
-             steps_done = ?25
-         WHERE id = ?24",
-    )
-    .bind(row.reported)
-    .bind(job.state.as_str())
-    .bind(&job.parked)
-    .bind(job.verdict.map(Verdict::as_str))
-    .bind(&job.reason_code)
-    .bind(&job.detail)
-    .bind(i64::from(job.attempt))
-    .bind(int("fence", job.fence)?)
-    .bind(job.device.as_ref().map(DeviceId::as_str))
-    .bind(job.offer_id.map(|offer| offer.0))
-    .bind(withdrawal.map(|w| w.target.as_str()))
-    .bind(withdrawal.map(|w| int("list version", w.version)).transpose()?)
-    .bind(withdrawal.map(|w| w.reason.as_str()))
-    .bind(job.steps_total.map(i64::from))
-    .bind(json(&row.software))
-    .bind(int("fenced events", row.fenced_events)?)
-    .bind(&row.decided_by)
-    .bind(row.offered_at.map(time))
-    .bind(row.accepted_at.map(time))
-    .bind(row.started_at.map(time))
-    .bind(row.finished_at.map(time))
-    .bind(fenced.map(|(device, _)| device.as_str()))
-    .bind(
-        fenced
-            .map(|(_, version)| int("list version", *version))
-            .transpose()?,
-    )
-    .bind(job.id.0)
-    .bind(i64::from(row.steps_done))
-    .execute(conn)
-    .await
-    .map_err(from_sqlx)?;
+async fn write(conn: &mut SqliteConnection, stored: &StoredJob) -> Result<(), StoreError> {
+    let (row, job, request) = (&stored.row, &stored.row.job, &stored.row.request);
+    let (withdrawal, fenced) = (job.withdrawal.as_ref(), stored.fenced.as_ref());
+    let version = |version| int("list version", version);
+    let query = sqlx::query(WRITE)
+        .bind(job.id.0)
+        .bind(&request.request_id)
+        .bind(&request.requested_by)
+        .bind(request.kind.as_str())
+        .bind(request.vin.as_str())
+        .bind(&request.ecu)
+        .bind(&request.procedure.id)
+        .bind(&request.procedure.version)
+        .bind(&request.procedure.sha256)
+        .bind(json(&request.artifacts))
+        .bind(json(&request.parameters))
+        .bind(request.device.as_ref().map(DeviceId::as_str))
+        .bind(i64::from(request.start_within_s))
+        .bind(request.deadline.map(time))
+        .bind(i64::from(request.priority))
+        .bind(&request.traceparent)
+        .bind(request.retry.as_ref().map(|retry| retry.of.0))
+        .bind(request.retry.as_ref().map(|retry| retry.reason.as_str()))
+        .bind(time(row.created_at));
+    query
+        .bind(row.reported)
+        .bind(job.state.as_str())
+        .bind(&job.parked)
+        .bind(job.verdict.map(Verdict::as_str))
+        .bind(&job.reason_code)
+        .bind(&job.detail)
+        .bind(i64::from(job.attempt))
+        .bind(int("fence", job.fence)?)
+        .bind(job.device.as_ref().map(DeviceId::as_str))
+        .bind(job.offer_id.map(|offer| offer.0))
+        .bind(withdrawal.map(|w| w.target.as_str()))
+        .bind(withdrawal.map(|w| version(w.version)).transpose()?)
+        .bind(withdrawal.map(|w| w.reason.as_str()))
+        .bind(job.steps_total.map(i64::from))
+        .bind(i64::from(row.steps_done))
+        .bind(json(&row.software))
+        .bind(int("fenced events", row.fenced_events)?)
+        .bind(&row.decided_by)
+        .bind(row.offered_at.map(time))
+        .bind(row.accepted_at.map(time))
+        .bind(row.started_at.map(time))
+        .bind(row.finished_at.map(time))
+        .bind(fenced.map(|(device, _)| device.as_str()))
+        .bind(fenced.map(|(_, at)| version(*at)).transpose()?)
+        .execute(conn)
+        .await
+        .map_err(from_sqlx)?;
     Ok(())
 }

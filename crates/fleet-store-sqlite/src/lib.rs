@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fleet_domain::{DeviceId, JobId, PlantId, Seq, Slot, SpoolId, StoreGeneration};
+use fleet_recording::orders::Order;
 use fleet_store::{
     Advanced, AlarmRow, ArtifactRow, AttemptRow, BenchFilter, BenchRow, Changes, Created, DeadLetterRow,
     DesiredList, DispatchOutcome, EventRow, IngestBatch, IngestOutcome, JobChange, JobFilter, JobRow,
@@ -365,7 +366,7 @@ impl Store for SqliteStore {
         principal: &str,
         now: Timestamp,
     ) -> Result<JobChange, StoreError> {
-        orders::cancel(self, job, reason, principal, now).await
+        orders::decide(self, Order::Cancel, job, (reason, principal), now).await
     }
 
     async fn take_over_job(
@@ -375,7 +376,7 @@ impl Store for SqliteStore {
         principal: &str,
         now: Timestamp,
     ) -> Result<JobChange, StoreError> {
-        orders::take_over(self, job, reason, principal, now).await
+        orders::decide(self, Order::TakeOver, job, (reason, principal), now).await
     }
 
     async fn dispatch(
@@ -393,7 +394,7 @@ impl Store for SqliteStore {
         principal: &str,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        orders::release_bench(self, device, reason, principal, now).await
+        orders::release_bench(self, device, (reason, principal), now).await
     }
 
     async fn awaited_benches(&self) -> Result<Vec<DeviceId>, StoreError> {

@@ -1,13 +1,16 @@
 //! What people and requesters ask for: a job, its recall, a take-over.
 
-use fleet_domain::{DeviceId, JobEvent, JobId, JobState};
+use fleet_domain::{DeviceId, JobId, JobState};
 use fleet_recording::StoredJob;
-use fleet_store::{ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, Retry, StoreError};
+use fleet_recording::orders::{Order, adopted, repeated};
+use fleet_store::{
+    AlarmKind, ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, StoreError,
+};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
-use crate::column::{Columns, int, json, time};
+use crate::column::{Columns, int};
 use crate::error::from_sqlx;
 use crate::jobs;
 use crate::work::Work;
@@ -19,39 +22,25 @@ pub(crate) async fn create(
 ) -> Result<Created, StoreError> {
     let mut tx = store.begin().await?;
     let mut work = Work::new(now);
-    if let Some(known) = known(&mut tx, &request).await? {
-        if known.row.reported {
+    let known = known(&mut tx, &request).await?;
+    let new = known.is_none();
+    let stored = match known {
+        Some(mut known) if known.row.reported => {
             // A bench told of it before its requester did: the database had been restored.
-            let row = adopt(&mut tx, known, request, &mut work).await?;
-            work.finish(&mut tx).await?;
-            tx.commit().await.map_err(from_sqlx)?;
-            return Ok(Created {
-                job: row.row,
-                new: false,
-            });
+            known.row.reported = false;
+            known.row.request = adopted(&known.row.request, request);
+            known
         }
-        if !same_work(&known.row.request, &request) {
-            return Err(StoreError::Conflict(match request.request_id {
-                Some(request_id) => ConflictKind::RequestId {
-                    request_id,
-                    job: known.row.job.id,
-                },
-                None => ConflictKind::JobId(request.id),
-            }));
+        Some(known) => {
+            repeated(known.id(), &known.row.request, request)?;
+            return Ok(Created { job: known.row, new });
         }
-        return Ok(Created {
-            job: known.row,
-            new: false,
-        });
-    }
-    let stored = StoredJob::fresh(request, now);
+        None => StoredJob::fresh(request, now),
+    };
     jobs::save(&mut tx, &stored, &mut work).await?;
     work.finish(&mut tx).await?;
     tx.commit().await.map_err(from_sqlx)?;
-    Ok(Created {
-        job: stored.row,
-        new: true,
-    })
+    Ok(Created { job: stored.row, new })
 }
 
 async fn known(conn: &mut SqliteConnection, request: &NewJob) -> Result<Option<StoredJob>, StoreError> {
@@ -67,65 +56,6 @@ async fn known(conn: &mut SqliteConnection, request: &NewJob) -> Result<Option<S
         .as_ref()
         .map(jobs::stored_job)
         .transpose()
-}
-
-/// A repeated request has a trace of its own, and perhaps another fresh id or another reason.
-fn same_work(known: &NewJob, asked: &NewJob) -> bool {
-    let plain = |request: &NewJob| NewJob {
-        id: known.id,
-        traceparent: None,
-        // The reason of the first one stands.
-        retry: request.retry.as_ref().map(|retry| Retry {
-            of: retry.of,
-            reason: String::new(),
-        }),
-        ..request.clone()
-    };
-    plain(known) == plain(asked)
-}
-
-async fn adopt(
-    conn: &mut SqliteConnection,
-    mut stored: StoredJob,
-    request: NewJob,
-    work: &mut Work,
-) -> Result<StoredJob, StoreError> {
-    sqlx::query(
-        "UPDATE jobs SET request_id = ?, requested_by = ?, kind = ?, ecu = ?, procedure_id = ?,
-             procedure_version = ?, procedure_sha256 = ?, artifacts = ?, parameters = ?, wanted_device = ?,
-             start_within_s = ?, deadline = ?, priority = ?, traceparent = ?, retry_of = ?, retry_reason = ?
-         WHERE id = ?",
-    )
-    .bind(&request.request_id)
-    .bind(&request.requested_by)
-    .bind(request.kind.as_str())
-    .bind(&request.ecu)
-    .bind(&request.procedure.id)
-    .bind(&request.procedure.version)
-    .bind(&request.procedure.sha256)
-    .bind(json(&request.artifacts))
-    .bind(json(&request.parameters))
-    .bind(request.device.as_ref().map(DeviceId::as_str))
-    .bind(i64::from(request.start_within_s))
-    .bind(request.deadline.map(time))
-    .bind(i64::from(request.priority))
-    .bind(&request.traceparent)
-    .bind(request.retry.as_ref().map(|retry| retry.of.0))
-    .bind(request.retry.as_ref().map(|retry| retry.reason.as_str()))
-    .bind(stored.row.job.id.0)
-    .execute(&mut *conn)
-    .await
-    .map_err(from_sqlx)?;
-    stored.row.reported = false;
-    // The vehicle is what the bench found; the rest is what was asked for.
-    let vin = stored.row.request.vin.clone();
-    stored.row.request = NewJob {
-        id: stored.row.job.id,
-        vin,
-        ..request
-    };
-    jobs::save(conn, &stored, work).await?;
-    Ok(stored)
 }
 
 async fn required(conn: &mut SqliteConnection, job: JobId) -> Result<StoredJob, StoreError> {
@@ -146,65 +76,25 @@ pub(crate) async fn recall_version(
     }
 }
 
-pub(crate) async fn cancel(
+pub(crate) async fn decide(
     store: &SqliteStore,
+    order: Order,
     job: JobId,
-    reason: &str,
-    principal: &str,
+    (reason, principal): (&str, &str),
     now: Timestamp,
 ) -> Result<JobChange, StoreError> {
     let mut tx = store.begin().await?;
     let mut work = Work::new(now);
     let mut stored = required(&mut tx, job).await?;
-    let version = recall_version(&mut tx, &stored, &mut work).await?;
-    stored.apply(
-        JobEvent::Cancel {
-            version,
-            reason: reason.to_owned(),
-        },
-        work.now,
-    )?;
+    let version = match order {
+        Order::Cancel => recall_version(&mut tx, &stored, &mut work).await?,
+        Order::TakeOver => 0,
+    };
+    stored.apply(order.event(version, reason), now)?;
     stored.row.decided_by = Some(principal.to_owned());
-    finish(tx, stored, work).await
-}
-
-pub(crate) async fn take_over(
-    store: &SqliteStore,
-    job: JobId,
-    reason: &str,
-    principal: &str,
-    now: Timestamp,
-) -> Result<JobChange, StoreError> {
-    let mut tx = store.begin().await?;
-    let mut work = Work::new(now);
-    let mut stored = required(&mut tx, job).await?;
-    stored.apply(
-        JobEvent::TakeOver {
-            reason: reason.to_owned(),
-        },
-        work.now,
-    )?;
-    stored.row.decided_by = Some(principal.to_owned());
-    if let Some(device) = stored.row.job.device.clone() {
-        // Absence stops nothing: the bench is told until it has confirmed.
-        let version = work.next_version(&mut tx, &device).await?;
-        stored.fenced = Some((device, version));
+    if order == Order::TakeOver {
+        fence(&mut tx, &mut stored, &mut work).await?;
     }
-    sqlx::query("UPDATE attempts SET fenced = 1 WHERE job = ? AND attempt = ? AND fence = ?")
-        .bind(job.0)
-        .bind(i64::from(stored.row.job.attempt))
-        .bind(int("fence", stored.row.job.fence)?)
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    finish(tx, stored, work).await
-}
-
-async fn finish(
-    mut tx: sqlx::Transaction<'static, sqlx::Sqlite>,
-    stored: StoredJob,
-    mut work: Work,
-) -> Result<JobChange, StoreError> {
     jobs::save(&mut tx, &stored, &mut work).await?;
     work.finish(&mut tx).await?;
     tx.commit().await.map_err(from_sqlx)?;
@@ -214,11 +104,30 @@ async fn finish(
     })
 }
 
+/// Absence stops nothing: the bench is told until it has confirmed.
+async fn fence(
+    conn: &mut SqliteConnection,
+    stored: &mut StoredJob,
+    work: &mut Work,
+) -> Result<(), StoreError> {
+    if let Some(device) = stored.row.job.device.clone() {
+        let version = work.next_version(conn, &device).await?;
+        stored.fenced = Some((device, version));
+    }
+    sqlx::query("UPDATE attempts SET fenced = 1 WHERE job = ? AND attempt = ? AND fence = ?")
+        .bind(stored.id().0)
+        .bind(i64::from(stored.row.job.attempt))
+        .bind(int("fence", stored.row.job.fence)?)
+        .execute(conn)
+        .await
+        .map_err(from_sqlx)?;
+    Ok(())
+}
+
 pub(crate) async fn release_bench(
     store: &SqliteStore,
     device: &DeviceId,
-    reason: &str,
-    principal: &str,
+    (reason, principal): (&str, &str),
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
@@ -245,7 +154,7 @@ pub(crate) async fn release_bench(
         .await
         .map_err(from_sqlx)?;
     work.raise(
-        fleet_store::AlarmKind::DeclaredRestore,
+        AlarmKind::DeclaredRestore,
         format!("released {device}"),
         Some(device),
         format!("{principal} lets offers be made without waiting for bench {device}: {reason}"),

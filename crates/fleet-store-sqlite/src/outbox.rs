@@ -1,14 +1,15 @@
 //! Stored events, the outbox and the dead letters.
 
 use fleet_domain::{DeviceId, Digest, EventId, Seq, SpoolId};
-use fleet_store::{DeadLetterRow, EventRow, EventStanding, OutboxFate, OutboxRow, Page, Paged, StoreError};
+use fleet_store::{
+    DeadLetterRow, EventRow, EventStanding, OutboxFate, OutboxRow, Page, Paged, StoreError, cursor_number,
+};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
 use crate::column::{Columns, int, unreadable};
 use crate::error::from_sqlx;
-use crate::recorded::{cursor_number, limit, paged};
 
 /// Codes of the column `standing`.
 const PROJECTED: i64 = 0;
@@ -119,7 +120,7 @@ pub(crate) async fn dead_letters(
     let below = page.after.as_deref().map_or(Ok(i64::MAX), cursor_number)?;
     let rows = sqlx::query("SELECT * FROM dead_letters WHERE id < ? ORDER BY id DESC LIMIT ?")
         .bind(below)
-        .bind(limit(page) + 1)
+        .bind(page.size() + 1)
         .fetch_all(&store.readers)
         .await
         .map_err(from_sqlx)?;
@@ -140,5 +141,5 @@ pub(crate) async fn dead_letters(
             })
         })
         .collect::<Result<Vec<_>, StoreError>>()?;
-    Ok(paged(items, page, |letter| letter.id.to_string()))
+    Ok(Paged::cut(items, page, |letter| letter.id.to_string()))
 }

@@ -1,7 +1,7 @@
-//! Reading jobs, attempts and steps, and how lists are cut into pages.
+//! Reading jobs, attempts and steps.
 
 use fleet_domain::{DeviceId, JobId, JobState, OfferId, Outcome, Verdict, Vin};
-use fleet_store::{AttemptRow, JobFilter, JobRow, NotFoundKind, Page, Paged, StepRow, StoreError};
+use fleet_store::{AttemptRow, JobFilter, JobRow, Page, Paged, StepRow, StoreError, cursor_number};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -9,29 +9,6 @@ use crate::SqliteStore;
 use crate::column::{Columns, unreadable};
 use crate::error::from_sqlx;
 use crate::jobs::job_row;
-
-const MOST_ITEMS: u32 = 1000;
-
-/// The page's size, brought into range.
-pub(crate) fn limit(page: &Page) -> i64 {
-    i64::from(page.limit.clamp(1, MOST_ITEMS))
-}
-
-/// Reads a number out of a cursor.
-pub(crate) fn cursor_number(cursor: &str) -> Result<i64, StoreError> {
-    cursor
-        .parse()
-        .map_err(|_| StoreError::NotFound(NotFoundKind::Cursor(cursor.chars().take(80).collect())))
-}
-
-/// A page of rows that were read with one more than its size.
-pub(crate) fn paged<T>(mut items: Vec<T>, page: &Page, cursor: impl Fn(&T) -> String) -> Paged<T> {
-    let most = usize::try_from(limit(page)).unwrap_or(usize::MAX);
-    let more = items.len() > most;
-    items.truncate(most);
-    let next = items.last().filter(|_| more).map(cursor);
-    Paged { items, next }
-}
 
 pub(crate) async fn job(store: &SqliteStore, job: JobId) -> Result<Option<JobRow>, StoreError> {
     sqlx::query("SELECT * FROM jobs WHERE id = ?")
@@ -78,17 +55,13 @@ pub(crate) async fn jobs(
             .push_bind(device.as_str().to_owned())
             .push("))");
     }
-    query.push(" ORDER BY n DESC LIMIT ").push_bind(limit(page) + 1);
+    query.push(" ORDER BY n DESC LIMIT ").push_bind(page.size() + 1);
     let rows = query.build().fetch_all(&store.readers).await.map_err(from_sqlx)?;
     let items = rows
         .iter()
         .map(|row| Ok((row.raw::<i64>("n")?, job_row(row)?)))
         .collect::<Result<Vec<_>, StoreError>>()?;
-    let Paged { items, next } = paged(items, page, |(n, _)| n.to_string());
-    Ok(Paged {
-        items: items.into_iter().map(|(_, job)| job).collect(),
-        next,
-    })
+    Ok(Paged::cut(items, page, |(n, _)| n.to_string()).map(|(_, job)| job))
 }
 
 fn attempt_row(row: &SqliteRow) -> Result<AttemptRow, StoreError> {

@@ -28,9 +28,10 @@ pub(crate) async fn prepare(store: &SqliteStore) -> Result<(), StoreError> {
     schema::check_plant(&mut tx, &store.plant).await
 }
 
-/// Takes the write lock and reads a page.
+/// Takes the write lock and looks whose database it is.
 pub(crate) async fn check(store: &SqliteStore) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
+    schema::check(&mut tx).await?;
     schema::check_plant(&mut tx, &store.plant).await?;
     tx.rollback().await.map_err(from_sqlx)
 }
