@@ -11,20 +11,28 @@
 
 mod concurrency;
 mod fixture;
+mod followers;
 mod jobs;
 mod leases;
 mod ledger;
 mod log;
+mod relay;
+mod replicas;
 mod restores;
+mod upkeep;
 mod withdrawal;
 
 pub use concurrency::*;
 pub use fixture::Fixture;
+pub use followers::*;
 pub use jobs::*;
 pub use leases::*;
 pub use ledger::*;
 pub use log::*;
+pub use relay::*;
+pub use replicas::*;
 pub use restores::*;
+pub use upkeep::*;
 pub use withdrawal::*;
 
 /// Makes a `#[tokio::test]` of every property.
@@ -73,6 +81,18 @@ macro_rules! conformance {
             the_change_log_has_every_change_once,
             pages_hold_every_row_once,
             the_outbox_keeps_order_and_its_newest_relayed_row,
+            followers_miss_nothing,
+            replicas_see_each_other_while_they_live,
+            leases_show_owner_term_and_expiry,
+            the_term_fences_two_owners,
+            a_relay_has_one_owner_and_rising_terms,
+            an_outbox_is_read_behind_a_row_that_is_there,
+            an_advance_counts_once_and_needs_the_lease,
+            an_unrelayable_event_is_set_aside_once,
+            a_lost_cursor_begins_a_generation_and_is_reconciled,
+            an_alarm_can_be_raised_by_itself,
+            retention_waits_for_the_relay,
+            without_a_relay_events_expire,
             a_version_never_changes,
         );
     };
