@@ -7,7 +7,7 @@ use crate::column::{int, narrow, text, time, to_time};
 use crate::error::from_sqlx;
 
 /// The table's row.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct ProcedureRecord {
     id: String,
     version: String,
@@ -31,7 +31,7 @@ impl ProcedureRecord {
 }
 
 /// The table's row.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct ArtifactRecord {
     name: String,
     version: String,
@@ -56,28 +56,29 @@ impl ArtifactRecord {
 
 pub(crate) async fn put_procedure(store: &PostgresStore, procedure: &ProcedureRow) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO procedures (id, version, sha256, yaml, created_at, created_by)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        &procedure.id,
+        &procedure.version,
+        &procedure.sha256,
+        &procedure.yaml,
+        time(procedure.created_at),
+        &procedure.created_by
     )
-    .bind(&procedure.id)
-    .bind(&procedure.version)
-    .bind(&procedure.sha256)
-    .bind(&procedure.yaml)
-    .bind(time(procedure.created_at))
-    .bind(&procedure.created_by)
     .execute(&mut *tx)
     .await
     .map_err(from_sqlx)?;
-    let same: bool =
-        sqlx::query_scalar("SELECT sha256 = $1 AND yaml = $2 FROM procedures WHERE id = $3 AND version = $4")
-            .bind(&procedure.sha256)
-            .bind(&procedure.yaml)
-            .bind(&procedure.id)
-            .bind(&procedure.version)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(from_sqlx)?;
+    let same: bool = sqlx::query_scalar!(
+        "SELECT sha256 = $1 AND yaml = $2 AS \"same!\" FROM procedures WHERE id = $3 AND version = $4",
+        &procedure.sha256,
+        &procedure.yaml,
+        &procedure.id,
+        &procedure.version
+    )
+    .fetch_one(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
     if !same {
         return Err(StoreError::Conflict(ConflictKind::Procedure {
             id: procedure.id.clone(),
@@ -93,19 +94,22 @@ pub(crate) async fn procedure(
     version: &str,
 ) -> Result<Option<ProcedureRow>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, ProcedureRecord>("SELECT * FROM procedures WHERE id = $1 AND version = $2")
-        .bind(text(id))
-        .bind(text(version))
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(from_sqlx)?
-        .map(ProcedureRecord::row)
-        .transpose()
+    sqlx::query_as!(
+        ProcedureRecord,
+        "SELECT * FROM procedures WHERE id = $1 AND version = $2",
+        &*text(id),
+        &*text(version)
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(from_sqlx)?
+    .map(ProcedureRecord::row)
+    .transpose()
 }
 
 pub(crate) async fn procedures(store: &PostgresStore) -> Result<Vec<ProcedureRow>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, ProcedureRecord>("SELECT * FROM procedures ORDER BY id, version")
+    sqlx::query_as!(ProcedureRecord, "SELECT * FROM procedures ORDER BY id, version")
         .fetch_all(&mut *conn)
         .await
         .map_err(from_sqlx)?
@@ -117,26 +121,26 @@ pub(crate) async fn procedures(store: &PostgresStore) -> Result<Vec<ProcedureRow
 pub(crate) async fn put_artifact(store: &PostgresStore, artifact: &ArtifactRow) -> Result<(), StoreError> {
     let size = int("size", artifact.size)?;
     let mut tx = store.begin().await?;
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO artifacts (name, version, sha256, size, created_at, created_by)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        &artifact.name,
+        &artifact.version,
+        &artifact.sha256,
+        size,
+        time(artifact.created_at),
+        &artifact.created_by
     )
-    .bind(&artifact.name)
-    .bind(&artifact.version)
-    .bind(&artifact.sha256)
-    .bind(size)
-    .bind(time(artifact.created_at))
-    .bind(&artifact.created_by)
     .execute(&mut *tx)
     .await
     .map_err(from_sqlx)?;
-    let same: bool = sqlx::query_scalar(
-        "SELECT sha256 = $1 AND size = $2 FROM artifacts WHERE name = $3 AND version = $4",
+    let same: bool = sqlx::query_scalar!(
+        "SELECT sha256 = $1 AND size = $2 AS \"same!\" FROM artifacts WHERE name = $3 AND version = $4",
+        &artifact.sha256,
+        size,
+        &artifact.name,
+        &artifact.version
     )
-    .bind(&artifact.sha256)
-    .bind(size)
-    .bind(&artifact.name)
-    .bind(&artifact.version)
     .fetch_one(&mut *tx)
     .await
     .map_err(from_sqlx)?;
@@ -155,19 +159,22 @@ pub(crate) async fn artifact(
     version: &str,
 ) -> Result<Option<ArtifactRow>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, ArtifactRecord>("SELECT * FROM artifacts WHERE name = $1 AND version = $2")
-        .bind(text(name))
-        .bind(text(version))
-        .fetch_optional(&mut *conn)
-        .await
-        .map_err(from_sqlx)?
-        .map(ArtifactRecord::row)
-        .transpose()
+    sqlx::query_as!(
+        ArtifactRecord,
+        "SELECT * FROM artifacts WHERE name = $1 AND version = $2",
+        &*text(name),
+        &*text(version)
+    )
+    .fetch_optional(&mut *conn)
+    .await
+    .map_err(from_sqlx)?
+    .map(ArtifactRecord::row)
+    .transpose()
 }
 
 pub(crate) async fn artifacts(store: &PostgresStore) -> Result<Vec<ArtifactRow>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, ArtifactRecord>("SELECT * FROM artifacts ORDER BY name, version")
+    sqlx::query_as!(ArtifactRecord, "SELECT * FROM artifacts ORDER BY name, version")
         .fetch_all(&mut *conn)
         .await
         .map_err(from_sqlx)?

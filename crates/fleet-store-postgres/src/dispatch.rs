@@ -67,8 +67,8 @@ async fn take_turn(conn: &mut PgConnection) -> Result<(), StoreError> {
         .execute(&mut *conn)
         .await
         .map_err(from_sqlx)?;
-    sqlx::query("SELECT 1 FROM meta FOR SHARE")
-        .execute(conn)
+    sqlx::query_scalar!("SELECT one FROM meta FOR SHARE")
+        .fetch_one(conn)
         .await
         .map_err(from_sqlx)?;
     Ok(())
@@ -76,11 +76,11 @@ async fn take_turn(conn: &mut PgConnection) -> Result<(), StoreError> {
 
 /// Delivery rule 28.
 async fn not_heard_since_restore(conn: &mut PgConnection) -> Result<Vec<DeviceId>, StoreError> {
-    let devices: Vec<String> = sqlx::query_scalar(
+    let devices: Vec<String> = sqlx::query_scalar!(
         "SELECT device FROM devices, meta WHERE restored
          AND settled_generation IS DISTINCT FROM generation
          AND released_generation IS DISTINCT FROM generation
-         ORDER BY device",
+         ORDER BY device"
     )
     .fetch_all(conn)
     .await
@@ -111,11 +111,13 @@ type Locked = BTreeMap<JobId, StoredJob>;
 async fn lock(conn: &mut PgConnection, plan: &Plan) -> Result<Locked, StoreError> {
     let devices: Vec<String> = plan.devices.iter().map(DeviceId::to_string).collect();
     if !devices.is_empty() {
-        sqlx::query("SELECT 1 FROM devices WHERE device = ANY($1) ORDER BY device FOR UPDATE")
-            .bind(&devices[..])
-            .execute(&mut *conn)
-            .await
-            .map_err(from_sqlx)?;
+        sqlx::query_scalar!(
+            "SELECT device FROM devices WHERE device = ANY($1) ORDER BY device FOR UPDATE",
+            &devices[..]
+        )
+        .fetch_all(&mut *conn)
+        .await
+        .map_err(from_sqlx)?;
     }
     let ids: Vec<Uuid> = plan
         .late
@@ -168,11 +170,13 @@ async fn offer(
     }
     let mut board = Board::new(candidates(conn, Some(&plan.devices)).await?, BTreeSet::new());
     let count = i64::try_from(plan.offers.len()).unwrap_or(i64::MAX);
-    let last: i64 = sqlx::query_scalar("UPDATE fences SET last_fence = last_fence + $1 RETURNING last_fence")
-        .bind(count)
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(from_sqlx)?;
+    let last: i64 = sqlx::query_scalar!(
+        "UPDATE fences SET last_fence = last_fence + $1 RETURNING last_fence",
+        count
+    )
+    .fetch_one(&mut *conn)
+    .await
+    .map_err(from_sqlx)?;
     let mut offered = Vec::new();
     for (id, fence) in plan.offers.iter().zip(last - count + 1..) {
         let waits = |stored: &&StoredJob| stored.row.job.state == JobState::Queued;
@@ -224,18 +228,18 @@ async fn write_attempts(
         devices.push(device.to_string());
         offers.push(job.offer_id.map_or(Uuid::nil(), |offer| offer.0));
     }
-    sqlx::query(
+    sqlx::query!(
         "INSERT INTO attempts (job, attempt, fence, device, offer_id, offered_at)
          SELECT r.*, $6
          FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::uuid[]) AS r
          ON CONFLICT DO NOTHING",
+        &jobs[..],
+        &attempts[..],
+        &fences[..],
+        &devices[..],
+        &offers[..],
+        time(now)
     )
-    .bind(&jobs[..])
-    .bind(&attempts[..])
-    .bind(&fences[..])
-    .bind(&devices[..])
-    .bind(&offers[..])
-    .bind(time(now))
     .execute(conn)
     .await
     .map_err(from_sqlx)?;
@@ -262,18 +266,18 @@ async fn tell_of_waiting(
     work: &mut Work,
     waiting_for: &[DeviceId],
 ) -> Result<(), StoreError> {
-    let told: Option<(String, Option<String>)> = sqlx::query_as(
-        "SELECT generation::text AS subject, detail FROM meta
+    let row = sqlx::query!(
+        "SELECT generation::text AS \"subject!\", detail AS \"told?\" FROM meta
          LEFT JOIN alarms ON kind = $1 AND subject = generation::text WHERE restored",
+        AlarmKind::OffersHeld.as_str()
     )
-    .bind(AlarmKind::OffersHeld.as_str())
     .fetch_optional(conn)
     .await
     .map_err(from_sqlx)?;
-    if let Some((subject, told)) = told
-        && let Some(detail) = waiting_detail(waiting_for, told.as_deref())
+    if let Some(row) = row
+        && let Some(detail) = waiting_detail(waiting_for, row.told.as_deref())
     {
-        work.raise(AlarmKind::OffersHeld, subject, None, detail);
+        work.raise(AlarmKind::OffersHeld, row.subject, None, detail);
     }
     Ok(())
 }
@@ -284,18 +288,21 @@ pub(crate) async fn desired_list(
 ) -> Result<DesiredList, StoreError> {
     let mut tx = store.snapshot().await?;
     let generation = read_generation(&mut tx).await?;
-    let version: Option<i64> = sqlx::query_scalar("SELECT list_version FROM devices WHERE device = $1")
-        .bind(device.as_str())
-        .fetch_optional(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
-    let entries = sqlx::query_as::<_, JobRecord>(
+    let version: Option<i64> = sqlx::query_scalar!(
+        "SELECT list_version FROM devices WHERE device = $1",
+        device.as_str()
+    )
+    .fetch_optional(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
+    let entries = sqlx::query_as!(
+        JobRecord,
         "SELECT * FROM jobs WHERE fenced_device = $1 OR (device = $1
              AND (state IN ('offered', 'accepted', 'running') OR (state = 'finished' AND verdict = 'in_doubt')))
          ORDER BY fenced_device IS NOT NULL, n LIMIT $2",
+        device.as_str(),
+        i64::try_from(MAX_OPEN_JOBS).unwrap_or(i64::MAX)
     )
-    .bind(device.as_str())
-    .bind(i64::try_from(MAX_OPEN_JOBS).unwrap_or(i64::MAX))
     .fetch_all(&mut *tx)
     .await
     .map_err(from_sqlx)?

@@ -127,7 +127,7 @@ pub(crate) async fn benches(
 }
 
 /// An open job as it is read.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct OpenJobRecord {
     id: Uuid,
     kind: String,
@@ -158,14 +158,15 @@ impl OpenJobRecord {
 
 async fn add_open_jobs(conn: &mut PgConnection, benches: &mut [BenchRow]) -> Result<(), StoreError> {
     let names: Vec<String> = benches.iter().map(|bench| bench.device.to_string()).collect();
-    let records = sqlx::query_as::<_, OpenJobRecord>(
-        "SELECT id, kind, vin, ecu, state, verdict, steps_done, steps_total, device FROM jobs
+    let records = sqlx::query_as!(
+        OpenJobRecord,
+        "SELECT id, kind, vin, ecu, state, verdict, steps_done, steps_total, device AS \"device!\" FROM jobs
          WHERE device = ANY($1)
            AND (state IN ('offered', 'withdrawing', 'accepted', 'running')
                 OR (state = 'finished' AND verdict = 'in_doubt'))
          ORDER BY n",
+        &names[..]
     )
-    .bind(&names[..])
     .fetch_all(conn)
     .await
     .map_err(from_sqlx)?;
@@ -181,7 +182,7 @@ async fn add_open_jobs(conn: &mut PgConnection, benches: &mut [BenchRow]) -> Res
 }
 
 /// A spool's part of the ledger as it is read.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct SpoolRecord {
     spool: Uuid,
     ordinal: i64,
@@ -232,19 +233,16 @@ pub(crate) async fn bench_ledger(
     device: &DeviceId,
 ) -> Result<Vec<SpoolCounts>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, SpoolRecord>(
-        "SELECT s.spool, s.ordinal, s.through, s.announced, s.stored, s.rejected, s.holes, s.duplicates, s.gaps,
-             s.conflicts, coalesce(o.waiting, 0) AS in_outbox, coalesce(r.in_kafka, 0) AS in_kafka,
-             coalesce(r.already_in_kafka, 0) AS already_in_kafka, coalesce(r.unrelayable, 0) AS unrelayable,
-             coalesce(r.expired, 0) AS expired
+    sqlx::query_as!(SpoolRecord, "SELECT s.spool, s.ordinal, s.through, s.announced, s.stored, s.rejected, s.holes, s.duplicates, s.gaps,
+             s.conflicts, coalesce(o.waiting, 0) AS \"in_outbox!\", coalesce(r.in_kafka, 0) AS \"in_kafka!\",
+             coalesce(r.already_in_kafka, 0) AS \"already_in_kafka!\", coalesce(r.unrelayable, 0) AS \"unrelayable!\",
+             coalesce(r.expired, 0) AS \"expired!\"
          FROM spools s
          LEFT JOIN relayed r ON r.device = s.device AND r.spool = s.spool
          LEFT JOIN (SELECT spool, count(*) AS waiting FROM outbox
                     WHERE device = $1 AND refused IS NULL AND seq > (SELECT relayed_seq FROM relay)
                     GROUP BY spool) o ON o.spool = s.spool
-         WHERE s.device = $1 ORDER BY s.ordinal DESC",
-    )
-    .bind(device.as_str())
+         WHERE s.device = $1 ORDER BY s.ordinal DESC", device.as_str())
     .fetch_all(&mut *conn)
     .await
     .map_err(from_sqlx)?
@@ -254,7 +252,7 @@ pub(crate) async fn bench_ledger(
 }
 
 /// The plant's ledger as it is read.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct TotalsRecord {
     spools: i64,
     announced: i64,
@@ -303,13 +301,18 @@ pub(crate) async fn ledger_totals(store: &PostgresStore) -> Result<LedgerTotals,
 }
 
 async fn totals(conn: &mut PgConnection) -> Result<LedgerTotals, StoreError> {
-    sqlx::query_as::<_, TotalsRecord>(
-        // What waits is counted, not derived: so that the ledger can be found wrong.
-        "SELECT s.*, r.*,
+    // What waits is counted, not derived: so that the ledger can be found wrong.
+    sqlx::query_as!(
+        TotalsRecord,
+        "SELECT s.spools AS \"spools!\", s.announced AS \"announced!\", s.stored AS \"stored!\",
+             s.rejected AS \"rejected!\", s.holes AS \"holes!\", s.outstanding AS \"outstanding!\",
+             s.duplicates AS \"duplicates!\", s.gaps AS \"gaps!\", s.conflicts AS \"conflicts!\",
+             r.in_kafka AS \"in_kafka!\", r.already_in_kafka AS \"already_in_kafka!\",
+             r.unrelayable AS \"unrelayable!\", r.expired AS \"expired!\",
              (SELECT count(*) FROM outbox
-              WHERE seq > (SELECT relayed_seq FROM relay) AND refused IS NULL) AS in_outbox,
-             (SELECT count(*) FROM events WHERE standing = 1) AS unprojected,
-             (SELECT count(*) FROM dead_letters) AS dead_letters
+              WHERE seq > (SELECT relayed_seq FROM relay) AND refused IS NULL) AS \"in_outbox!\",
+             (SELECT count(*) FROM events WHERE standing = 1) AS \"unprojected!\",
+             (SELECT count(*) FROM dead_letters) AS \"dead_letters!\"
          FROM (SELECT count(*) AS spools,
                    least(coalesce(sum(announced), 0), 9000000000000000000)::bigint AS announced,
                    least(coalesce(sum(stored), 0), 9000000000000000000)::bigint AS stored,
@@ -324,7 +327,7 @@ async fn totals(conn: &mut PgConnection) -> Result<LedgerTotals, StoreError> {
                    coalesce(sum(already_in_kafka), 0)::bigint AS already_in_kafka,
                    coalesce(sum(unrelayable), 0)::bigint AS unrelayable,
                    coalesce(sum(expired), 0)::bigint AS expired
-               FROM relayed) r",
+               FROM relayed) r"
     )
     .fetch_one(conn)
     .await
@@ -334,16 +337,17 @@ async fn totals(conn: &mut PgConnection) -> Result<LedgerTotals, StoreError> {
 
 pub(crate) async fn counts(store: &PostgresStore) -> Result<StoreCounts, StoreError> {
     let mut tx = store.snapshot().await?;
-    let (online, offline): (i64, i64) = sqlx::query_as(
-        "SELECT count(*) FILTER (WHERE online), count(*) FILTER (WHERE NOT online) FROM devices",
+    let benches = sqlx::query!(
+        "SELECT count(*) FILTER (WHERE online) AS \"online!\", count(*) FILTER (WHERE NOT online) AS \"offline!\"
+         FROM devices"
     )
     .fetch_one(&mut *tx)
     .await
     .map_err(from_sqlx)?;
     Ok(StoreCounts {
         jobs: by_state(&mut tx).await?,
-        benches_online: narrow("online", online)?,
-        benches_offline: narrow("offline", offline)?,
+        benches_online: narrow("online", benches.online)?,
+        benches_offline: narrow("offline", benches.offline)?,
         ledger: totals(&mut tx).await?,
     })
 }

@@ -21,49 +21,49 @@ use crate::work::Work;
 pub(crate) struct JobRecord {
     /// Order of recording; 0 in a row that is to be written: the database gives it.
     pub(crate) n: i64,
-    id: Uuid,
-    request_id: Option<String>,
-    requested_by: String,
-    kind: String,
-    vin: String,
-    ecu: String,
-    procedure_id: String,
-    procedure_version: String,
-    procedure_sha256: String,
-    artifacts: String,
-    parameters: String,
-    wanted_device: Option<String>,
-    start_within_s: i64,
-    deadline: Option<i64>,
-    priority: i32,
-    traceparent: Option<String>,
-    retry_of: Option<Uuid>,
-    retry_reason: Option<String>,
-    reported: bool,
-    state: String,
-    parked: Option<String>,
-    verdict: Option<String>,
-    reason_code: Option<String>,
-    detail: Option<String>,
-    attempt: i64,
-    fence: i64,
-    device: Option<String>,
-    offer_id: Option<Uuid>,
-    withdraw_target: Option<String>,
-    withdraw_version: Option<i64>,
-    withdraw_reason: Option<String>,
-    steps_total: Option<i64>,
-    steps_done: i64,
-    software: String,
-    fenced_events: i64,
-    decided_by: Option<String>,
-    created_at: i64,
-    offered_at: Option<i64>,
-    accepted_at: Option<i64>,
-    started_at: Option<i64>,
-    finished_at: Option<i64>,
-    fenced_device: Option<String>,
-    fenced_version: Option<i64>,
+    pub(crate) id: Uuid,
+    pub(crate) request_id: Option<String>,
+    pub(crate) requested_by: String,
+    pub(crate) kind: String,
+    pub(crate) vin: String,
+    pub(crate) ecu: String,
+    pub(crate) procedure_id: String,
+    pub(crate) procedure_version: String,
+    pub(crate) procedure_sha256: String,
+    pub(crate) artifacts: String,
+    pub(crate) parameters: String,
+    pub(crate) wanted_device: Option<String>,
+    pub(crate) start_within_s: i64,
+    pub(crate) deadline: Option<i64>,
+    pub(crate) priority: i32,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) retry_of: Option<Uuid>,
+    pub(crate) retry_reason: Option<String>,
+    pub(crate) reported: bool,
+    pub(crate) state: String,
+    pub(crate) parked: Option<String>,
+    pub(crate) verdict: Option<String>,
+    pub(crate) reason_code: Option<String>,
+    pub(crate) detail: Option<String>,
+    pub(crate) attempt: i64,
+    pub(crate) fence: i64,
+    pub(crate) device: Option<String>,
+    pub(crate) offer_id: Option<Uuid>,
+    pub(crate) withdraw_target: Option<String>,
+    pub(crate) withdraw_version: Option<i64>,
+    pub(crate) withdraw_reason: Option<String>,
+    pub(crate) steps_total: Option<i64>,
+    pub(crate) steps_done: i64,
+    pub(crate) software: String,
+    pub(crate) fenced_events: i64,
+    pub(crate) decided_by: Option<String>,
+    pub(crate) created_at: i64,
+    pub(crate) offered_at: Option<i64>,
+    pub(crate) accepted_at: Option<i64>,
+    pub(crate) started_at: Option<i64>,
+    pub(crate) finished_at: Option<i64>,
+    pub(crate) fenced_device: Option<String>,
+    pub(crate) fenced_version: Option<i64>,
 }
 
 impl JobRecord {
@@ -217,14 +217,17 @@ impl JobRecord {
 /// Locks jobs in the order of their ids and reads them as they stand under the lock; unknown ones are left out.
 /// Benches whose list may change are locked before.
 pub(crate) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<StoredJob>, StoreError> {
-    sqlx::query_as::<_, JobRecord>("SELECT * FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE")
-        .bind(ids)
-        .fetch_all(conn)
-        .await
-        .map_err(from_sqlx)?
-        .into_iter()
-        .map(JobRecord::stored)
-        .collect()
+    sqlx::query_as!(
+        JobRecord,
+        "SELECT * FROM jobs WHERE id = ANY($1) ORDER BY id FOR UPDATE",
+        ids
+    )
+    .fetch_all(conn)
+    .await
+    .map_err(from_sqlx)?
+    .into_iter()
+    .map(JobRecord::stored)
+    .collect()
 }
 
 /// Records a job unless its id, or its requester's request id, is there. Waits for a transaction that records
@@ -242,7 +245,7 @@ pub(crate) async fn insert(
 }
 
 async fn insert_missing(conn: &mut PgConnection, records: &str) -> Result<u64, StoreError> {
-    let done = sqlx::query(
+    let done = sqlx::query!(
         "INSERT INTO jobs (id, request_id, requested_by, kind, vin, ecu, procedure_id, procedure_version,
              procedure_sha256, artifacts, parameters, wanted_device, start_within_s, deadline, priority,
              traceparent, created_at, retry_of, retry_reason, reported, state, attempt, fence, steps_done,
@@ -255,8 +258,8 @@ async fn insert_missing(conn: &mut PgConnection, records: &str) -> Result<u64, S
          WHERE NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = r.id)
          ORDER BY r.id
          ON CONFLICT DO NOTHING",
+        records
     )
-    .bind(records)
     .execute(conn)
     .await
     .map_err(from_sqlx)?;
@@ -291,7 +294,7 @@ pub(crate) async fn save(
 }
 
 async fn update(conn: &mut PgConnection, records: &str) -> Result<(), StoreError> {
-    sqlx::query(
+    sqlx::query!(
         "UPDATE jobs j SET
              request_id = r.request_id, requested_by = r.requested_by, kind = r.kind, ecu = r.ecu,
              procedure_id = r.procedure_id, procedure_version = r.procedure_version,
@@ -308,8 +311,8 @@ async fn update(conn: &mut PgConnection, records: &str) -> Result<(), StoreError
              fenced_device = r.fenced_device, fenced_version = r.fenced_version
          FROM json_populate_recordset(NULL::jobs, $1::text::json) r
          WHERE j.id = r.id",
+        records
     )
-    .bind(records)
     .execute(conn)
     .await
     .map_err(from_sqlx)?;
@@ -325,11 +328,11 @@ async fn free_vehicles(conn: &mut PgConnection, jobs: &[&StoredJob]) -> Result<(
     if ids.is_empty() {
         return Ok(());
     }
-    sqlx::query(
+    sqlx::query!(
         "DELETE FROM vin_leases WHERE vin IN
              (SELECT vin FROM vin_leases WHERE job = ANY($1) ORDER BY vin FOR UPDATE)",
+        &ids[..]
     )
-    .bind(&ids[..])
     .execute(conn)
     .await
     .map_err(from_sqlx)?;
@@ -353,17 +356,17 @@ pub(crate) async fn hold_vehicles(
     if vins.is_empty() {
         return Ok(Vec::new());
     }
-    sqlx::query_scalar(
+    sqlx::query_scalar!(
         "INSERT INTO vin_leases (vin, job, device, fence)
          SELECT * FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[]) AS r (vin, job, device, fence)
          ORDER BY r.vin COLLATE \"C\", r.job
          ON CONFLICT (vin) DO NOTHING
          RETURNING vin",
+        &vins[..],
+        &ids[..],
+        &devices[..],
+        &fences[..]
     )
-    .bind(&vins[..])
-    .bind(&ids[..])
-    .bind(&devices[..])
-    .bind(&fences[..])
     .fetch_all(conn)
     .await
     .map_err(from_sqlx)

@@ -50,13 +50,15 @@ pub(crate) async fn create(
 
 /// The job that was in the way of a new one, locked.
 async fn known(conn: &mut PgConnection, request: &NewJob) -> Result<StoredJob, StoreError> {
-    sqlx::query_as::<_, JobRecord>(
+    let request_id = opt_text(request.request_id.as_deref());
+    sqlx::query_as!(
+        JobRecord,
         "SELECT * FROM jobs WHERE id = $1 OR (requested_by = $2 AND request_id = $3)
          ORDER BY id = $1 DESC LIMIT 1 FOR UPDATE",
+        request.id.0,
+        &*text(&request.requested_by),
+        request_id.as_deref()
     )
-    .bind(request.id.0)
-    .bind(text(&request.requested_by))
-    .bind(opt_text(request.request_id.as_deref()))
     .fetch_one(conn)
     .await
     .map_err(from_sqlx)?
@@ -66,16 +68,14 @@ async fn known(conn: &mut PgConnection, request: &NewJob) -> Result<StoredJob, S
 /// Locks the job, and its bench before it: the order of every write.
 async fn lock(conn: &mut PgConnection, job: JobId) -> Result<StoredJob, StoreError> {
     let missing = || StoreError::NotFound(NotFoundKind::Job(job));
-    let device: Option<String> = sqlx::query_scalar("SELECT device FROM jobs WHERE id = $1")
-        .bind(job.0)
+    let device: Option<String> = sqlx::query_scalar!("SELECT device FROM jobs WHERE id = $1", job.0)
         .fetch_optional(&mut *conn)
         .await
         .map_err(from_sqlx)?
         .ok_or_else(missing)?;
     if let Some(device) = &device {
-        sqlx::query("SELECT 1 FROM devices WHERE device = $1 FOR UPDATE")
-            .bind(device)
-            .execute(&mut *conn)
+        sqlx::query_scalar!("SELECT device FROM devices WHERE device = $1 FOR UPDATE", device)
+            .fetch_optional(&mut *conn)
             .await
             .map_err(from_sqlx)?;
     }
@@ -133,13 +133,15 @@ async fn fence(conn: &mut PgConnection, stored: &mut StoredJob, work: &mut Work)
         let version = work.next_version(conn, &device).await?;
         stored.fenced = Some((device, version));
     }
-    sqlx::query("UPDATE attempts SET fenced = true WHERE job = $1 AND attempt = $2 AND fence = $3")
-        .bind(stored.id().0)
-        .bind(i64::from(stored.row.job.attempt))
-        .bind(int("fence", stored.row.job.fence)?)
-        .execute(conn)
-        .await
-        .map_err(from_sqlx)?;
+    sqlx::query!(
+        "UPDATE attempts SET fenced = true WHERE job = $1 AND attempt = $2 AND fence = $3",
+        stored.id().0,
+        i64::from(stored.row.job.attempt),
+        int("fence", stored.row.job.fence)?
+    )
+    .execute(conn)
+    .await
+    .map_err(from_sqlx)?;
     Ok(())
 }
 
@@ -151,27 +153,29 @@ pub(crate) async fn release_bench(
 ) -> Result<(), StoreError> {
     let mut tx = store.begin().await?;
     let mut work = Work::new(now);
-    let (released, awaited): (bool, bool) = sqlx::query_as(
-        "SELECT released_generation IS NOT DISTINCT FROM generation,
-             restored AND settled_generation IS DISTINCT FROM generation
+    let row = sqlx::query!(
+        "SELECT released_generation IS NOT DISTINCT FROM generation AS \"released!\",
+             restored AND settled_generation IS DISTINCT FROM generation AS \"awaited!\"
          FROM devices, meta WHERE device = $1 FOR UPDATE OF devices",
+        device.as_str()
     )
-    .bind(device.as_str())
     .fetch_optional(&mut *tx)
     .await
     .map_err(from_sqlx)?
     .ok_or_else(|| StoreError::NotFound(NotFoundKind::Bench(device.to_string())))?;
-    if released {
+    if row.released {
         return Ok(());
     }
-    if !awaited {
+    if !row.awaited {
         return Err(StoreError::Conflict(ConflictKind::NotAwaited(device.to_string())));
     }
-    sqlx::query("UPDATE devices SET released_generation = (SELECT generation FROM meta) WHERE device = $1")
-        .bind(device.as_str())
-        .execute(&mut *tx)
-        .await
-        .map_err(from_sqlx)?;
+    sqlx::query!(
+        "UPDATE devices SET released_generation = (SELECT generation FROM meta) WHERE device = $1",
+        device.as_str()
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
     work.raise(
         AlarmKind::DeclaredRestore,
         format!("released {device}"),

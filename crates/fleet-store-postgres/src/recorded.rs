@@ -13,8 +13,7 @@ use crate::value::{from_json, opt_narrow, opt_time, opt_word, word};
 
 pub(crate) async fn job(store: &PostgresStore, job: JobId) -> Result<Option<JobRow>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, JobRecord>("SELECT * FROM jobs WHERE id = $1")
-        .bind(job.0)
+    sqlx::query_as!(JobRecord, "SELECT * FROM jobs WHERE id = $1", job.0)
         .fetch_optional(&mut *conn)
         .await
         .map_err(from_sqlx)?
@@ -85,7 +84,7 @@ fn jobs_query(filter: &JobFilter, below: i64, most: i64) -> QueryBuilder<Postgre
 }
 
 /// The table's row.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct AttemptRecord {
     job: Uuid,
     attempt: i64,
@@ -130,18 +129,21 @@ impl AttemptRecord {
 
 pub(crate) async fn attempts(store: &PostgresStore, job: JobId) -> Result<Vec<AttemptRow>, StoreError> {
     let mut conn = store.reader().await?;
-    sqlx::query_as::<_, AttemptRecord>("SELECT * FROM attempts WHERE job = $1 ORDER BY attempt, fence")
-        .bind(job.0)
-        .fetch_all(&mut *conn)
-        .await
-        .map_err(from_sqlx)?
-        .into_iter()
-        .map(AttemptRecord::row)
-        .collect()
+    sqlx::query_as!(
+        AttemptRecord,
+        "SELECT * FROM attempts WHERE job = $1 ORDER BY attempt, fence",
+        job.0
+    )
+    .fetch_all(&mut *conn)
+    .await
+    .map_err(from_sqlx)?
+    .into_iter()
+    .map(AttemptRecord::row)
+    .collect()
 }
 
 /// A step as it is read.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct StepRecord {
     step_index: i64,
     step: String,
@@ -182,15 +184,16 @@ pub(crate) async fn steps(
 ) -> Result<Vec<StepRow>, StoreError> {
     let mut conn = store.reader().await?;
     // After a restore two benches may have done an attempt of the same number: the newer fence is shown.
-    sqlx::query_as::<_, StepRecord>(
+    sqlx::query_as!(
+        StepRecord,
         "SELECT step_index, step, name, outcome, started_at, finished_at, duration_ms, retries, nrc, detail,
-             measurements::text AS measurements
+             measurements::text AS \"measurements!\"
          FROM steps WHERE job = $1 AND attempt = $2
            AND fence = (SELECT max(fence) FROM steps WHERE job = $1 AND attempt = $2)
          ORDER BY step_index",
+        job.0,
+        i64::from(attempt)
     )
-    .bind(job.0)
-    .bind(i64::from(attempt))
     .fetch_all(&mut *conn)
     .await
     .map_err(from_sqlx)?
@@ -201,12 +204,16 @@ pub(crate) async fn steps(
 
 /// Counts jobs by state.
 pub(crate) async fn by_state(conn: &mut PgConnection) -> Result<Vec<(JobState, u64)>, StoreError> {
-    let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT state, count(*) FROM jobs GROUP BY state ORDER BY state")
-            .fetch_all(conn)
-            .await
-            .map_err(from_sqlx)?;
-    rows.into_iter()
-        .map(|(state, jobs)| Ok((word("state", &state, JobState::of)?, narrow("jobs", jobs)?)))
+    sqlx::query!("SELECT state, count(*) AS \"jobs!\" FROM jobs GROUP BY state ORDER BY state")
+        .fetch_all(conn)
+        .await
+        .map_err(from_sqlx)?
+        .iter()
+        .map(|row| {
+            Ok((
+                word("state", &row.state, JobState::of)?,
+                narrow("jobs", row.jobs)?,
+            ))
+        })
         .collect()
 }

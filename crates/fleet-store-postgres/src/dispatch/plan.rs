@@ -70,14 +70,15 @@ pub(super) async fn plan(
 
 /// Jobs that no bench has accepted and whose deadline has passed, by the server's clock.
 async fn late(conn: &mut PgConnection, now: Timestamp) -> Result<Vec<JobRow>, StoreError> {
-    sqlx::query_as::<_, JobRecord>(
+    sqlx::query_as!(
+        JobRecord,
         "SELECT * FROM jobs
          WHERE deadline <= $1 AND state IN ('queued', 'offered', 'withdrawing')
            AND (state <> 'withdrawing' OR withdraw_target = 'queued')
          ORDER BY n LIMIT $2",
+        time(now),
+        ROUND
     )
-    .bind(time(now))
-    .bind(ROUND)
     .fetch_all(conn)
     .await
     .map_err(from_sqlx)?
@@ -87,10 +88,11 @@ async fn late(conn: &mut PgConnection, now: Timestamp) -> Result<Vec<JobRow>, St
 }
 
 async fn queue(conn: &mut PgConnection) -> Result<Vec<JobRow>, StoreError> {
-    sqlx::query_as::<_, JobRecord>(
+    sqlx::query_as!(
+        JobRecord,
         "SELECT * FROM jobs WHERE state = 'queued' ORDER BY priority DESC, n LIMIT $1",
+        ROUND
     )
-    .bind(ROUND)
     .fetch_all(conn)
     .await
     .map_err(from_sqlx)?
@@ -101,9 +103,9 @@ async fn queue(conn: &mut PgConnection) -> Result<Vec<JobRow>, StoreError> {
 
 /// Vehicles of the queue that open jobs hold.
 async fn held(conn: &mut PgConnection) -> Result<BTreeSet<String>, StoreError> {
-    let vins: Vec<String> = sqlx::query_scalar(
+    let vins: Vec<String> = sqlx::query_scalar!(
         "SELECT l.vin FROM vin_leases l
-         WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.vin = l.vin AND j.state = 'queued')",
+         WHERE EXISTS (SELECT 1 FROM jobs j WHERE j.vin = l.vin AND j.state = 'queued')"
     )
     .fetch_all(conn)
     .await
@@ -112,7 +114,7 @@ async fn held(conn: &mut PgConnection) -> Result<BTreeSet<String>, StoreError> {
 }
 
 /// A bench as dispatch reads it.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug)]
 struct CandidateRecord {
     device: String,
     online: bool,
@@ -141,9 +143,10 @@ pub(super) async fn candidates(
     named: Option<&BTreeSet<DeviceId>>,
 ) -> Result<BTreeMap<DeviceId, Candidate>, StoreError> {
     let named: Option<Vec<String>> = named.map(|named| named.iter().map(DeviceId::to_string).collect());
-    sqlx::query_as::<_, CandidateRecord>(
-        "SELECT d.device, d.online, d.vin, d.ecus, d.refusing_jobs,
-             coalesce(o.jobs, 0) + coalesce(f.jobs, 0) AS open
+    sqlx::query_as!(
+        CandidateRecord,
+        "SELECT d.device AS \"device!\", d.online AS \"online!\", d.vin, d.ecus AS \"ecus!\", d.refusing_jobs,
+             coalesce(o.jobs, 0) + coalesce(f.jobs, 0) AS \"open!\"
          FROM devices d
          LEFT JOIN (SELECT device, count(*) AS jobs FROM jobs
                     WHERE state IN ('offered', 'withdrawing', 'accepted', 'running')
@@ -152,8 +155,8 @@ pub(super) async fn candidates(
          LEFT JOIN (SELECT fenced_device, count(*) AS jobs FROM jobs
                     WHERE fenced_device IS NOT NULL GROUP BY fenced_device) f ON f.fenced_device = d.device
          WHERE $1::text[] IS NULL OR d.device = ANY($1)",
+        named.as_deref()
     )
-    .bind(named)
     .fetch_all(conn)
     .await
     .map_err(from_sqlx)?
