@@ -75,7 +75,9 @@ impl RelayState {
     pub fn help(self) -> Option<&'static str> {
         match self {
             Self::Off | Self::Ok | Self::Standby | Self::Starting => None,
-            Self::Unreachable => Some("start Kafka, or correct kafka.url; the outbox keeps the events meanwhile"),
+            Self::Unreachable => {
+                Some("start Kafka, or correct kafka.url; the outbox keeps the events meanwhile")
+            }
             Self::Hanging => Some(
                 "look at Kafka's brokers: they take connections but do not answer; the outbox keeps the events meanwhile",
             ),

@@ -71,8 +71,16 @@ mod tests {
 
     #[test]
     fn every_topic_of_the_outbox_is_one_of_ours() {
-        for event_type in ["vds.job.finished.v1", "vds.agent.started.v1", "vds.step.finished.v1", "x"] {
-            assert!(is_data_topic(fleet_store::outbox_topic(event_type)), "{event_type}");
+        for event_type in [
+            "vds.job.finished.v1",
+            "vds.agent.started.v1",
+            "vds.step.finished.v1",
+            "x",
+        ] {
+            assert!(
+                is_data_topic(fleet_store::outbox_topic(event_type)),
+                "{event_type}"
+            );
         }
         assert!(!is_data_topic(RELAY_CURSOR));
     }

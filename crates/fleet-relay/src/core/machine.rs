@@ -25,7 +25,9 @@ pub(super) const PARKED: Duration = Duration::from_secs(4);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Without the lease, until then.
-    Standby { until: Duration },
+    Standby {
+        until: Duration,
+    },
     Claiming,
     LookingUp,
     Connecting,
@@ -37,20 +39,41 @@ pub(super) enum Phase {
     /// The database learns what was committed before this start.
     CatchingUp,
     Fetching,
-    Refusing { row: OutboxCursor, code: &'static str, reason: String },
+    Refusing {
+        row: OutboxCursor,
+        code: &'static str,
+        reason: String,
+    },
     Beginning,
     Sending,
     Draining,
     Committing,
-    Advancing { then_fetch: bool, advance: OutboxAdvance },
-    Reporting { detail: String, generation: StoreGeneration },
-    Idle { until: Duration },
+    Advancing {
+        then_fetch: bool,
+        advance: OutboxAdvance,
+    },
+    Reporting {
+        detail: String,
+        generation: StoreGeneration,
+    },
+    Idle {
+        until: Duration,
+    },
     Probing,
     /// With the lease, after a failure, until then.
-    BackingOff { until: Duration, then: Box<Phase> },
-    Aborting { then: Next },
-    Disconnecting { then: Next },
-    Releasing { then: Next },
+    BackingOff {
+        until: Duration,
+        then: Box<Phase>,
+    },
+    Aborting {
+        then: Next,
+    },
+    Disconnecting {
+        then: Next,
+    },
+    Releasing {
+        then: Next,
+    },
     Ended,
 }
 
@@ -60,7 +83,11 @@ pub(super) enum Next {
     /// The same producer goes on from the place that is known to be committed.
     Fetch,
     /// The same producer, but this row is refused first.
-    Refuse { row: OutboxCursor, code: &'static str, reason: String },
+    Refuse {
+        row: OutboxCursor,
+        code: &'static str,
+        reason: String,
+    },
     /// A new producer, from the lookup on.
     Restart,
     /// Without the lease, and again after a while.
@@ -333,7 +360,9 @@ impl Core {
 
     /// Waits, but not beyond what keeps the lease.
     fn wait(&self, until: Duration, now: Duration) -> Step {
-        let lease = self.lease.map_or(until, |lease| lease.renew_at.min(self.measure_at));
+        let lease = self
+            .lease
+            .map_or(until, |lease| lease.renew_at.min(self.measure_at));
         Step::Wait(until.min(lease).saturating_sub(now))
     }
 

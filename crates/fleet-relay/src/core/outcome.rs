@@ -91,7 +91,11 @@ impl Core {
             (Phase::Committing, Outcome::Done) => self.committed(now),
             (Phase::Advancing { then_fetch, advance }, Outcome::Advanced(Advanced::Done)) => {
                 self.relayed = advance.through;
-                self.phase = if then_fetch { Phase::Fetching } else { Phase::CatchingUp };
+                self.phase = if then_fetch {
+                    Phase::Fetching
+                } else {
+                    Phase::CatchingUp
+                };
                 if self.stopping {
                     self.phase = Phase::Disconnecting { then: Next::End };
                 }
@@ -109,7 +113,10 @@ impl Core {
             (Phase::Releasing { then }, Outcome::Done) => self.without_lease(&then, now),
             (phase, outcome) => {
                 // A shell that answers another question than was asked: begin anew.
-                self.say(RelayState::Failing, format!("{outcome:?} does not answer {phase:?}"));
+                self.say(
+                    RelayState::Failing,
+                    format!("{outcome:?} does not answer {phase:?}"),
+                );
                 self.phase = Phase::Disconnecting { then: Next::Restart };
             }
         }
@@ -177,7 +184,9 @@ impl Core {
 
     fn cursor_found(&mut self, found: Option<KafkaCursor>, now: Duration) {
         self.cursor = found.as_ref().map_or(OutboxCursor::START, KafkaCursor::place);
-        self.cursor_generation = found.as_ref().map_or(self.generation, |found| found.store_generation);
+        self.cursor_generation = found
+            .as_ref()
+            .map_or(self.generation, |found| found.store_generation);
         if self.relayed.seq > self.cursor.seq {
             let kafka = match found {
                 Some(found) => format!("Kafka's cursor stands at {}", found.seq),
@@ -232,7 +241,11 @@ impl Core {
         let through = OutboxCursor::behind(last);
         self.phase = Phase::Advancing {
             then_fetch: through.seq >= self.cursor.seq,
-            advance: OutboxAdvance { term, through, already },
+            advance: OutboxAdvance {
+                term,
+                through,
+                already,
+            },
         };
     }
 
@@ -303,21 +316,35 @@ impl Core {
             Phase::Sending | Phase::Draining => Phase::Aborting { then },
             _ => Phase::Disconnecting { then },
         };
-        self.say(RelayState::Standby, "another replica has taken the lease".to_owned());
+        self.say(
+            RelayState::Standby,
+            "another replica has taken the lease".to_owned(),
+        );
     }
 
     /// Kafka has not answered yet.
     fn pending(&mut self, trouble: Option<Trouble>, now: Duration) {
         let waited = now.saturating_sub(*self.waiting_since.get_or_insert(now));
         match trouble {
-            Some(Trouble { kind: TroubleKind::Unreachable, detail }) => {
-                self.say(RelayState::Unreachable, format!("no connection to Kafka: {detail}"));
+            Some(Trouble {
+                kind: TroubleKind::Unreachable,
+                detail,
+            }) => {
+                self.say(
+                    RelayState::Unreachable,
+                    format!("no connection to Kafka: {detail}"),
+                );
             }
-            Some(Trouble { kind: TroubleKind::Refused, detail }) => {
+            Some(Trouble {
+                kind: TroubleKind::Refused,
+                detail,
+            }) => {
                 self.say(RelayState::Refused, format!("Kafka refuses the relay: {detail}"));
             }
             silent if waited >= HANGING => {
-                let said = silent.map(|trouble| format!(": {}", trouble.detail)).unwrap_or_default();
+                let said = silent
+                    .map(|trouble| format!(": {}", trouble.detail))
+                    .unwrap_or_default();
                 self.say(
                     RelayState::Hanging,
                     format!("Kafka has not answered for {} s{said}", waited.as_secs()),
@@ -334,7 +361,9 @@ impl Core {
         if waited >= patience || stopping {
             self.waiting_since = None;
             let then = match &self.phase {
-                Phase::Aborting { then: then @ (Next::Standby | Next::End) } => then.clone(),
+                Phase::Aborting {
+                    then: then @ (Next::Standby | Next::End),
+                } => then.clone(),
                 _ if self.stopping => Next::End,
                 _ => Next::Restart,
             };
@@ -360,7 +389,10 @@ impl Core {
                 self.phase = Phase::Disconnecting { then: Next::Restart };
             }
             KafkaFault::Abort(detail) => {
-                self.say(RelayState::Failing, format!("Kafka aborts the transaction: {detail}"));
+                self.say(
+                    RelayState::Failing,
+                    format!("Kafka aborts the transaction: {detail}"),
+                );
                 self.phase = match self.phase {
                     Phase::Sending | Phase::Draining => Phase::Aborting { then: Next::Fetch },
                     // Whether it was committed is for a new producer to find out.
@@ -398,7 +430,11 @@ impl Core {
             rows => {
                 self.limit = u32::try_from(rows.len() / 2).unwrap_or(1).max(1);
                 // After a doubtful commit only a new producer knows the place.
-                if self.phase == Phase::Committing { Next::Restart } else { Next::Fetch }
+                if self.phase == Phase::Committing {
+                    Next::Restart
+                } else {
+                    Next::Fetch
+                }
             }
         };
         self.phase = match self.phase {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use fleet_domain::{Digest, EventId, SpoolId, StoreGeneration};
 use fleet_relay::core::Look;
 use fleet_store::{
-    Advanced, EventRow, EventStanding, KafkaHigh, OutboxAdvance, OutboxCursor, OutboxFate, OutboxRead, OutboxRow,
-    RelayRow, RelayTerm,
+    Advanced, EventRow, EventStanding, KafkaHigh, OutboxAdvance, OutboxCursor, OutboxFate, OutboxRead,
+    OutboxRow, RelayRow, RelayTerm,
 };
 use uuid::Uuid;
 
@@ -184,7 +184,10 @@ impl Db {
         if !self.holds(term) {
             return Advanced::TermLost;
         }
-        let row = self.rows.iter_mut().find(|row| row.seq == cursor.seq && row.token == cursor.token);
+        let row = self
+            .rows
+            .iter_mut()
+            .find(|row| row.seq == cursor.seq && row.token == cursor.token);
         match row {
             Some(row) => {
                 row.refused = true;

@@ -105,10 +105,19 @@ impl Kafka {
 
     fn check(&self, producer: &Producer) -> Result<(), Fenced> {
         let id = self.ids.get(&producer.id).ok_or(Fenced)?;
-        if id.epoch == producer.epoch { Ok(()) } else { Err(Fenced) }
+        if id.epoch == producer.epoch {
+            Ok(())
+        } else {
+            Err(Fenced)
+        }
     }
 
-    pub(crate) fn send(&mut self, producer: &mut Producer, records: Vec<What>, now: Duration) -> Result<(), Fenced> {
+    pub(crate) fn send(
+        &mut self,
+        producer: &mut Producer,
+        records: Vec<What>,
+        now: Duration,
+    ) -> Result<(), Fenced> {
         self.check(producer)?;
         // Partitions are added when the transaction before has its markers.
         self.finish(&producer.id);
@@ -116,7 +125,8 @@ impl Kafka {
         self.transactions.insert(transaction, (Status::Open, now));
         producer.transaction = Some(transaction);
         self.ids.get_mut(&producer.id).unwrap().transaction = Some(transaction);
-        self.log.extend(records.into_iter().map(|what| (transaction, what)));
+        self.log
+            .extend(records.into_iter().map(|what| (transaction, what)));
         Ok(())
     }
 
@@ -165,13 +175,15 @@ impl Kafka {
     /// A record outside of transactions.
     pub(crate) fn append(&mut self, what: What) {
         let transaction = self.transactions.len() as u64 + 1;
-        self.transactions.insert(transaction, (Status::Committed, Duration::ZERO));
+        self.transactions
+            .insert(transaction, (Status::Committed, Duration::ZERO));
         self.log.push((transaction, what));
     }
 
     /// What a reader with `read_committed` sees: nothing behind the first record of an unfinished transaction.
     pub(crate) fn visible(&self) -> impl Iterator<Item = &What> {
-        let finished = |transaction: &u64| !matches!(self.status(*transaction), Status::Open | Status::Prepared);
+        let finished =
+            |transaction: &u64| !matches!(self.status(*transaction), Status::Open | Status::Prepared);
         self.log
             .iter()
             .take_while(move |(transaction, _)| finished(transaction))

@@ -258,10 +258,16 @@ impl World {
         }
         let shown = format!("{step:?}");
         let outcome = match &step {
-            Step::Claim | Step::Renew(_) | Step::Release(_) | Step::LookUp | Step::Measure | Step::Read { .. }
-            | Step::Refuse { .. } | Step::Advance(_) | Step::ReportCursorLost { .. } | Step::Alarm(_) => {
-                self.store_step(which, step)
-            }
+            Step::Claim
+            | Step::Renew(_)
+            | Step::Release(_)
+            | Step::LookUp
+            | Step::Measure
+            | Step::Read { .. }
+            | Step::Refuse { .. }
+            | Step::Advance(_)
+            | Step::ReportCursorLost { .. }
+            | Step::Alarm(_) => self.store_step(which, step),
             _ => self.kafka_step(which, &step),
         };
         if std::env::var("RELAY_TRACE").is_ok() {
@@ -342,7 +348,10 @@ impl World {
         }
         let fenced = || Outcome::Kafka(KafkaFault::Fatal("fenced".to_owned()));
         let early = self.kafka.cursor();
-        let (fence, waits) = (!self.is(Mutation::NoFencing), !self.is(Mutation::NoWaitForMarkers));
+        let (fence, waits) = (
+            !self.is(Mutation::NoFencing),
+            !self.is(Mutation::NoWaitForMarkers),
+        );
         let relay = &mut self.relays[which];
         let result = match step {
             Step::Connect => {
@@ -357,7 +366,11 @@ impl World {
                 Ok(())
             }
             Step::ReadCursor => {
-                let cursor = if self.mutation == Some(Mutation::CursorBeforeInit) { relay.early.take() } else { early };
+                let cursor = if self.mutation == Some(Mutation::CursorBeforeInit) {
+                    relay.early.take()
+                } else {
+                    early
+                };
                 let own = relay.core.highs_digest().map(str::to_owned);
                 return Outcome::Cursor(cursor.map(|mut cursor| {
                     if matches!(self.mutation, Some(Mutation::NoDigest | Mutation::NoHighs)) {
@@ -411,7 +424,8 @@ impl World {
         } else {
             records.push(What::Cursor(cursor));
         }
-        self.kafka.send(relay.producer.as_mut().unwrap(), records, self.now)
+        self.kafka
+            .send(relay.producer.as_mut().unwrap(), records, self.now)
     }
 
     fn drain(&mut self, which: usize) -> Outcome {
@@ -527,7 +541,9 @@ impl World {
             at: "2026-05-04T06:00:00Z".parse().unwrap(),
             highs: highs_digest(&self.db.look().highs),
         };
-        let sent = self.kafka.send(producer, vec![What::Restored, What::Cursor(cursor)], self.now);
+        let sent = self
+            .kafka
+            .send(producer, vec![What::Restored, What::Cursor(cursor)], self.now);
         if sent.is_ok() && self.kafka.commit(producer).is_ok() {
             self.seen.reconciled += 1;
             self.db.release(term);
@@ -556,7 +572,10 @@ impl World {
             if cursor_lost || self.person.is_some() {
                 self.reconcile();
             }
-            let ok = self.relays.iter().any(|relay| relay.core.health().state == RelayState::Ok);
+            let ok = self
+                .relays
+                .iter()
+                .any(|relay| relay.core.health().state == RelayState::Ok);
             if ok && !cursor_lost && self.db.waiting() == 0 {
                 return Ok(());
             }
@@ -587,7 +606,10 @@ impl World {
                 *next += 1;
             }
             if *next != self.benches[spool] + 1 {
-                return Err(format!("spool {spool}: nothing from position {next} on, of {}", self.benches[spool]));
+                return Err(format!(
+                    "spool {spool}: nothing from position {next} on, of {}",
+                    self.benches[spool]
+                ));
             }
         }
         let (in_kafka, already, unrelayable, relayed) = self.db.counted();
