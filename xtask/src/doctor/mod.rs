@@ -41,6 +41,8 @@ pub(crate) enum Need {
     Maven,
     Kafka,
     Hivemq,
+    /// The server, and the tool that checks rules.
+    Prometheus,
     Python,
 }
 
@@ -63,7 +65,13 @@ pub(crate) const FOR_PLANT: [Need; 5] = [
     Need::Kafka,
 ];
 /// What the tests need besides both.
-const FOR_TESTS: [Need; 4] = [Need::Hivemq, Need::Python, Need::Chromium, Need::CargoDeny];
+const FOR_TESTS: [Need; 5] = [
+    Need::Hivemq,
+    Need::Prometheus,
+    Need::Python,
+    Need::Chromium,
+    Need::CargoDeny,
+];
 
 /// Everything that any command needs.
 pub(crate) fn everything() -> Vec<Need> {
@@ -86,6 +94,7 @@ impl Need {
             Self::Maven => "Maven",
             Self::Kafka => return Jars::Kafka.title(),
             Self::Hivemq => return Jars::Hivemq.title(),
+            Self::Prometheus => "Prometheus",
             Self::Python => "Python with venv",
             Self::Chromium => "Chromium",
             Self::CargoDeny => "cargo-deny",
@@ -118,6 +127,7 @@ impl Need {
             Self::Maven => any(found(ServiceProgram::Maven)),
             Self::Kafka => jars(Jars::Kafka),
             Self::Hivemq => jars(Jars::Hivemq),
+            Self::Prometheus => any(found(ServiceProgram::Promtool).and(found(ServiceProgram::Prometheus))),
             Self::Python => any(first_line(command("python3").args([
                 "-c",
                 "import sys, venv, ensurepip; print('Python', sys.version.split()[0])",
@@ -159,6 +169,7 @@ impl Need {
             Self::Mosquitto => &["mosquitto"],
             Self::Jdk => &["default-jdk-headless"],
             Self::Maven => &["maven"],
+            Self::Prometheus => &["prometheus"],
             Self::Python => &["python3", "python3-venv"],
             Self::Chromium => &["chromium"],
             Self::Rust | Self::Kafka | Self::Hivemq | Self::CargoDeny => &[],

@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 use crate::{Process, Program};
 
 const STEP: Duration = Duration::from_millis(5);
+/// What an orderly end may take on a loaded machine.
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 /// Nothing outlives SIGKILL for long; PostgreSQL's processes need some milliseconds for SIGQUIT.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -120,17 +122,17 @@ impl Daemon {
         self.process.resume()
     }
 
-    /// Ends it in order.
-    pub(super) async fn end(mut self, signal: Signal, within: Duration) -> anyhow::Result<ExitStatus> {
+    /// Ends it in order by the signal that asks for it.
+    pub(super) async fn end(mut self, signal: Signal) -> anyhow::Result<ExitStatus> {
         self.process.signal(signal)?;
-        let ended = self.process.wait(within).await;
+        let ended = self.process.wait(ENDS_WITHIN).await;
         if ended.is_err() {
             let tail = self.process.log_tail();
             self.kill()?;
             bail!(
                 "{} did not end within {} s of {signal} and was killed. Its log {} ends with:\n{tail}",
                 self.process.name(),
-                within.as_secs(),
+                ENDS_WITHIN.as_secs(),
                 self.process.log().display(),
             );
         }

@@ -9,15 +9,13 @@ use nix::sys::signal::Signal;
 
 use super::daemon::{Daemon, LastWill};
 use super::jars::Jars;
+use super::lifecycle::lifecycle;
 use super::port::Port;
 use super::programs::ServiceProgram;
 use crate::Program;
 
 const READY: &str = "the broker is ready";
-const TAKEN: &str = "Address already in use";
 const READY_WITHIN: Duration = Duration::from_mins(2);
-const ENDS_WITHIN: Duration = Duration::from_mins(1);
-const PORTS_TRIED: u32 = 3;
 const JVM: [&str; 7] = [
     "-Xms64m",
     "-Xmx512m",
@@ -64,6 +62,8 @@ pub struct Hivemq {
     daemon: Option<Daemon>,
 }
 
+lifecycle!(Hivemq, "HiveMQ", ends_by Signal::SIGTERM, taken "Address already in use");
+
 impl Hivemq {
     /// Starts a broker that keeps sessions and messages in `{folder}/data`. Loads its jars when they are missing
     /// (Maven, 100 MB).
@@ -85,19 +85,7 @@ impl Hivemq {
             port: Port::choose()?,
             daemon: None,
         };
-        for attempt in 1.. {
-            let taken = match this.run().await {
-                Ok(()) => break,
-                Err(error) if attempt == PORTS_TRIED => return Err(error),
-                Err(error) => this
-                    .daemon
-                    .take()
-                    .filter(|daemon| daemon.logged(TAKEN))
-                    .ok_or(error)?,
-            };
-            drop(taken);
-            this.port = Port::choose()?;
-        }
+        this.run_on_free_ports().await?;
         Ok(this)
     }
 
@@ -116,59 +104,9 @@ impl Hivemq {
         self.folder.join("hivemq.log")
     }
 
-    /// Kills it (SIGKILL).
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.kill())
-    }
-
-    /// Ends it in order.
-    ///
-    /// # Errors
-    /// When it had to be killed.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        match self.daemon.take() {
-            Some(daemon) => daemon.end(Signal::SIGTERM, ENDS_WITHIN).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts it again on the same folder and port; a running one is stopped before.
-    ///
-    /// # Errors
-    /// When it does not get ready; with the end of its log.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.stop().await?;
-        self.run().await
-    }
-
-    /// Freezes it (SIGSTOP).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("HiveMQ does not run")?.freeze()
-    }
-
-    /// Lets it go on (SIGCONT).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn thaw(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("HiveMQ does not run")?.thaw()
-    }
-
-    /// Whether it runs: it was started, and has not ended by itself.
-    pub fn is_running(&mut self) -> bool {
-        let daemon = self.daemon.as_mut();
-        daemon.is_some_and(|daemon| daemon.process().ended().is_none())
-    }
-
-    /// The id of its process.
-    pub fn pid(&mut self) -> Option<u32> {
-        self.daemon.as_mut().map(|daemon| daemon.process().pid())
+    fn choose_ports(&mut self) -> anyhow::Result<()> {
+        self.port = Port::choose()?;
+        Ok(())
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {

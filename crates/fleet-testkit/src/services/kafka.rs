@@ -10,16 +10,14 @@ use nix::sys::signal::Signal;
 use super::Credentials;
 use super::daemon::{Daemon, LastWill};
 use super::jars::Jars;
+use super::lifecycle::lifecycle;
 use super::port::Port;
 use super::programs::ServiceProgram;
 use crate::Program;
 
 const READY: &str = "Kafka Server started";
-const TAKEN: &str = "Address already in use";
 /// Two cores that compile beside it: usually 2 s.
 const READY_WITHIN: Duration = Duration::from_mins(2);
-const ENDS_WITHIN: Duration = Duration::from_mins(1);
-const PORTS_TRIED: u32 = 3;
 /// Any 16 bytes in base64: each broker here is a cluster of its own.
 const CLUSTER: &str = "dmRzLWZsZWV0LXRlc3Rraw";
 /// Between brokers when clients need a password; there is only one broker.
@@ -69,6 +67,8 @@ pub struct Kafka {
     daemon: Option<Daemon>,
 }
 
+lifecycle!(Kafka, "Kafka", ends_by Signal::SIGTERM, taken "Address already in use");
+
 impl Kafka {
     /// Starts a broker on `{folder}/data`, which it formats when there is none. Loads its jars when they are
     /// missing (Maven, 55 MB).
@@ -88,19 +88,7 @@ impl Kafka {
             controller: Port::choose()?,
             daemon: None,
         };
-        for attempt in 1.. {
-            let taken = match this.run().await {
-                Ok(()) => break,
-                Err(error) if attempt == PORTS_TRIED => return Err(error),
-                Err(error) => this
-                    .daemon
-                    .take()
-                    .filter(|daemon| daemon.logged(TAKEN))
-                    .ok_or(error)?,
-            };
-            drop(taken);
-            (this.clients, this.controller) = (Port::choose()?, Port::choose()?);
-        }
+        this.run_on_free_ports().await?;
         Ok(this)
     }
 
@@ -124,63 +112,13 @@ impl Kafka {
         self.folder.join("kafka.log")
     }
 
-    /// Kills it (SIGKILL).
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.kill())
-    }
-
-    /// Ends it in order.
-    ///
-    /// # Errors
-    /// When it had to be killed.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        match self.daemon.take() {
-            Some(daemon) => daemon.end(Signal::SIGTERM, ENDS_WITHIN).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts it again on the same folder and port; a running one is stopped before.
-    ///
-    /// # Errors
-    /// When it does not get ready; with the end of its log.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.stop().await?;
-        self.run().await
-    }
-
-    /// Freezes it (SIGSTOP).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("Kafka does not run")?.freeze()
-    }
-
-    /// Lets it go on (SIGCONT).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn thaw(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("Kafka does not run")?.thaw()
-    }
-
-    /// Whether it runs: it was started, and has not ended by itself.
-    pub fn is_running(&mut self) -> bool {
-        let daemon = self.daemon.as_mut();
-        daemon.is_some_and(|daemon| daemon.process().ended().is_none())
-    }
-
-    /// The id of its process.
-    pub fn pid(&mut self) -> Option<u32> {
-        self.daemon.as_mut().map(|daemon| daemon.process().pid())
-    }
-
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn choose_ports(&mut self) -> anyhow::Result<()> {
+        (self.clients, self.controller) = (Port::choose()?, Port::choose()?);
+        Ok(())
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ mod jars;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_reader;
+mod lifecycle;
 mod mosquitto;
 mod port;
 mod postgres;

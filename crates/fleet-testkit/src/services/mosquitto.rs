@@ -11,15 +11,13 @@ use nix::unistd::Uid;
 
 use super::Credentials;
 use super::daemon::{Daemon, LastWill};
+use super::lifecycle::lifecycle;
 use super::port::Port;
 use super::programs::ServiceProgram;
 use crate::Program;
 
 const READY: &str = " running";
-const TAKEN: &str = "Address already in use";
 const READY_WITHIN: Duration = Duration::from_secs(30);
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
-const PORTS_TRIED: u32 = 3;
 
 /// How a broker is started. The default is what `docs/brokers.md` asks of Mosquitto.
 #[derive(Debug, Clone)]
@@ -61,6 +59,8 @@ pub struct Mosquitto {
     daemon: Option<Daemon>,
 }
 
+lifecycle!(Mosquitto, "Mosquitto", ends_by Signal::SIGTERM, taken "Address already in use");
+
 impl Mosquitto {
     /// Starts a broker that keeps sessions and messages in `{folder}/data`.
     ///
@@ -75,19 +75,7 @@ impl Mosquitto {
             port: Port::choose()?,
             daemon: None,
         };
-        for attempt in 1.. {
-            let taken = match this.run().await {
-                Ok(()) => break,
-                Err(error) if attempt == PORTS_TRIED => return Err(error),
-                Err(error) => this
-                    .daemon
-                    .take()
-                    .filter(|daemon| daemon.logged(TAKEN))
-                    .ok_or(error)?,
-            };
-            drop(taken);
-            this.port = Port::choose()?;
-        }
+        this.run_on_free_ports().await?;
         Ok(this)
     }
 
@@ -106,59 +94,9 @@ impl Mosquitto {
         self.folder.join("mosquitto.log")
     }
 
-    /// Kills it (SIGKILL): what it has not written to disk is lost.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.kill())
-    }
-
-    /// Ends it in order: it writes everything to disk.
-    ///
-    /// # Errors
-    /// When it had to be killed.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        match self.daemon.take() {
-            Some(daemon) => daemon.end(Signal::SIGTERM, ENDS_WITHIN).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts it again on the same folder and port; a running one is stopped before.
-    ///
-    /// # Errors
-    /// When it does not listen; with the end of its log.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.stop().await?;
-        self.run().await
-    }
-
-    /// Freezes it (SIGSTOP).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("Mosquitto does not run")?.freeze()
-    }
-
-    /// Lets it go on (SIGCONT).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn thaw(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("Mosquitto does not run")?.thaw()
-    }
-
-    /// Whether it runs: it was started, and has not ended by itself.
-    pub fn is_running(&mut self) -> bool {
-        let daemon = self.daemon.as_mut();
-        daemon.is_some_and(|daemon| daemon.process().ended().is_none())
-    }
-
-    /// The id of its process.
-    pub fn pid(&mut self) -> Option<u32> {
-        self.daemon.as_mut().map(|daemon| daemon.process().pid())
+    fn choose_ports(&mut self) -> anyhow::Result<()> {
+        self.port = Port::choose()?;
+        Ok(())
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 
 use super::daemon::{Daemon, LastWill};
 use super::jars;
+use super::lifecycle::lifecycle;
 use super::port::Port;
 use super::programs::ServiceProgram;
 use super::psql;
@@ -25,11 +26,8 @@ const SUPERUSER: &str = "postgres";
 /// The role and the first database of the product.
 const ROLE: &str = "fleet";
 const READY: &str = "database system is ready to accept connections";
-const TAKEN: &str = "could not bind IPv4 address";
 /// Recovery after SIGKILL included.
 const READY_WITHIN: Duration = Duration::from_mins(1);
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
-const PORTS_TRIED: u32 = 3;
 const TABLESPACE: &str = "small_disk";
 
 /// How a server is started. The default is as safe as the product needs it.
@@ -73,6 +71,8 @@ pub struct Postgres {
     disk: Option<SmallDisk>,
     remove_folder: bool,
 }
+
+lifecycle!(Postgres, "PostgreSQL", ends_by Signal::SIGINT, taken "could not bind IPv4 address");
 
 impl Postgres {
     /// Starts a server on `{folder}/data`, making it with the role and the database `fleet` when there is none.
@@ -124,23 +124,10 @@ impl Postgres {
             let owner = this.account.as_ref().map(|account| (account.uid, account.gid));
             this.disk = Some(SmallDisk::mount(&this.folder.join("disk"), bytes, owner)?);
         }
-        for attempt in 1.. {
-            let taken = match this.run().await {
-                Ok(()) => break,
-                Err(error) if attempt == PORTS_TRIED => return Err(error),
-                Err(error) => this
-                    .daemon
-                    .take()
-                    .filter(|daemon| daemon.logged(TAKEN))
-                    .ok_or(error)?,
-            };
-            drop(taken);
-            this.port = Port::choose()?;
-        }
+        this.run_on_free_ports().await?;
         if new {
             this.furnish().await?;
         }
-        this.set_password().await?;
         Ok(this)
     }
 
@@ -288,64 +275,13 @@ impl Postgres {
         self.disk.as_mut().context("started without a small disk")?.free()
     }
 
-    /// Kills all its processes (SIGKILL).
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn kill(&mut self) -> anyhow::Result<()> {
-        self.daemon.take().map_or(Ok(()), |mut daemon| daemon.kill())
-    }
-
-    /// Ends it in order ("fast": sessions are thrown out).
-    ///
-    /// # Errors
-    /// When it had to be killed.
-    pub async fn stop(&mut self) -> anyhow::Result<()> {
-        match self.daemon.take() {
-            Some(daemon) => daemon.end(Signal::SIGINT, ENDS_WITHIN).await.map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts it again on the same folder and port; a running one is stopped before.
-    ///
-    /// # Errors
-    /// When it does not get ready within a minute; with the end of its log.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.stop().await?;
-        self.run().await?;
-        self.set_password().await
-    }
-
-    /// Freezes all its processes (SIGSTOP).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn freeze(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("PostgreSQL does not run")?.freeze()
-    }
-
-    /// Lets them go on (SIGCONT).
-    ///
-    /// # Errors
-    /// When it does not run.
-    pub fn thaw(&mut self) -> anyhow::Result<()> {
-        self.daemon.as_mut().context("PostgreSQL does not run")?.thaw()
-    }
-
-    /// Whether it runs: it was started, and has not ended by itself.
-    pub fn is_running(&mut self) -> bool {
-        let daemon = self.daemon.as_mut();
-        daemon.is_some_and(|daemon| daemon.process().ended().is_none())
-    }
-
-    /// The id of its first process.
-    pub fn pid(&mut self) -> Option<u32> {
-        self.daemon.as_mut().map(|daemon| daemon.process().pid())
-    }
-
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn choose_ports(&mut self) -> anyhow::Result<()> {
+        self.port = Port::choose()?;
+        Ok(())
     }
 
     async fn run(&mut self) -> anyhow::Result<()> {
@@ -375,7 +311,8 @@ impl Postgres {
             remove: self.remove_folder.then_some(self.folder.as_path()),
         };
         let daemon = self.daemon.insert(Daemon::start(program, &log, will)?);
-        daemon.until_logged(READY, READY_WITHIN).await
+        daemon.until_logged(READY, READY_WITHIN).await?;
+        self.set_password().await
     }
 
     fn settings(&self, access: &Path) -> Vec<(String, String)> {

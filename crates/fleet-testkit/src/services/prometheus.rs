@@ -17,7 +17,6 @@ use crate::{Program, eventually};
 
 const READY: &str = "Server is ready to receive web requests";
 const READY_WITHIN: Duration = Duration::from_secs(30);
-const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a Prometheus server does.
 #[derive(Debug, Clone)]
@@ -134,7 +133,7 @@ impl Prometheus {
     /// When it had to be killed.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         match self.daemon.take() {
-            Some(daemon) => daemon.end(Signal::SIGTERM, ENDS_WITHIN).await.map(drop),
+            Some(daemon) => daemon.end(Signal::SIGTERM).await.map(drop),
             None => Ok(()),
         }
     }
