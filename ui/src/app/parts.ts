@@ -82,7 +82,7 @@ const PASSING: ReadonlySet<string> = new Set(["starting", "handing_over"]);
 
 /** How much a part asks for attention. Whether it is ok and required is the server's to say. */
 export function partWeight(check: Check): Weight {
-  if (check.ok) return check.state === "ok" ? "normal" : "quiet";
+  if (check.ok) return check.state === "ok" ? "normal" : check.state === "held" ? "warning" : "quiet";
   if (PASSING.has(check.state)) return "warning";
   return check.required || check.state === "cursor_lost" || check.state === "lost_data" ? "alarm" : "warning";
 }

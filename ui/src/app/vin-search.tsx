@@ -44,7 +44,7 @@ export function VinSearch() {
     >
       <Input
         ref={input}
-        placeholder={i18n._("VIN, whole or part, or bench")}
+        placeholder={i18n._("VIN or a part of it, bench")}
         spellCheck={false}
         autoComplete="off"
       />

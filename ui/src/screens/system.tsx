@@ -160,8 +160,6 @@ function Servers({ replicas }: { replicas: Replicas }) {
               { text: i18n._("Slots") },
               { text: i18n._("Relay") },
               { text: i18n._("Broker") },
-              { text: i18n._("Version") },
-              { text: i18n._("Started"), end: true },
               { text: i18n._("Heard"), end: true },
             ]}
           />
@@ -183,7 +181,7 @@ function Server({ replica }: { replica: Replica }) {
         <bdi className="strong">{replica.owner}</bdi>
         {replica.this ? <span className="quiet"> · {i18n._("this one")}</span> : null}
         <div className="quiet">
-          <bdi>{replica.http}</bdi>
+          <bdi>{replica.http}</bdi> · <bdi className="num">{replica.version}</bdi>
         </div>
       </th>
       <td>
@@ -199,14 +197,11 @@ function Server({ replica }: { replica: Replica }) {
       <td>
         <bdi>{replica.broker}</bdi>
       </td>
-      <td>
-        <bdi className="num">{replica.version}</bdi>
-      </td>
-      <td className="end">
-        <Time at={replica.started_at} />
-      </td>
       <td className="end">
         <Age at={replica.seen_at} />
+        <div className="quiet">
+          {i18n._("started")} <Time at={replica.started_at} />
+        </div>
       </td>
     </tr>
   );
