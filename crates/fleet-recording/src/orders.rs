@@ -2,6 +2,7 @@
 
 use fleet_domain::{JobEvent, JobId};
 use fleet_store::{ConflictKind, NewJob, Retry, StoreError};
+use jiff::Timestamp;
 
 /// What a person decides about a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +25,14 @@ impl Order {
 }
 
 /// Whether a request asks for the job that is known: a repeated request has a trace of its own, and perhaps
-/// another fresh id or another reason.
+/// another fresh id or another reason. Databases keep times to the microsecond.
 fn same_work(known: &NewJob, asked: &NewJob) -> bool {
     let plain = |request: &NewJob| NewJob {
         id: known.id,
         traceparent: None,
+        deadline: request
+            .deadline
+            .and_then(|deadline| Timestamp::from_microsecond(deadline.as_microsecond()).ok()),
         // The reason of the first one stands.
         retry: request.retry.as_ref().map(|retry| Retry {
             of: retry.of,

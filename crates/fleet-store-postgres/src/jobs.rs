@@ -214,6 +214,11 @@ impl JobRecord {
     }
 }
 
+/// The job as it will be read: without what a column can't hold, and times to the microsecond.
+pub(crate) fn as_kept(stored: &StoredJob) -> Result<StoredJob, StoreError> {
+    JobRecord::of(stored)?.stored()
+}
+
 /// Locks jobs in the order of their ids and reads them as they stand under the lock; unknown ones are left out.
 /// Benches whose list may change are locked before.
 pub(crate) async fn lock(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<StoredJob>, StoreError> {

@@ -4,13 +4,13 @@ use fleet_domain::{DeviceId, JobId, JobState};
 use fleet_recording::StoredJob;
 use fleet_recording::orders::{Order, adopted, repeated};
 use fleet_store::{
-    AlarmKind, ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, StoreError,
+    AlarmKind, ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, ProcedureUse, StoreError,
 };
 use jiff::Timestamp;
 use sqlx::PgConnection;
 
 use crate::PostgresStore;
-use crate::column::{int, opt_text, text};
+use crate::column::int;
 use crate::error::{Overtaken, from_sqlx};
 use crate::jobs::{self, JobRecord};
 use crate::work::Work;
@@ -22,21 +22,22 @@ pub(crate) async fn create(
 ) -> Result<Created, StoreError> {
     let mut tx = store.begin().await?;
     let mut work = Work::new(now);
-    let fresh = StoredJob::fresh(request.clone(), now);
+    let fresh = jobs::as_kept(&StoredJob::fresh(request.clone(), now))?;
     let created = if jobs::insert(&mut tx, &fresh, &mut work).await? {
         Created {
             job: fresh.row,
             new: true,
         }
     } else {
-        let mut known = known(&mut tx, request).await?;
+        let asked = fresh.row.request;
+        let mut known = known(&mut tx, &asked).await?;
         if known.row.reported {
             // A bench told of it before its requester did: the database had been restored.
             known.row.reported = false;
-            known.row.request = adopted(&known.row.request, request.clone());
+            known.row.request = adopted(&known.row.request, asked);
             jobs::save(&mut tx, &[&known], &mut work).await?;
         } else {
-            repeated(known.id(), &known.row.request, request.clone())?;
+            repeated(known.id(), &known.row.request, asked)?;
         }
         Created {
             job: known.row,
@@ -48,16 +49,31 @@ pub(crate) async fn create(
     Ok(created)
 }
 
+/// The request with its texts as the database holds them (see [`text`]): so it equals itself when it is repeated.
+fn storable(request: &NewJob) -> NewJob {
+    let own = |value: &str| text(value).into_owned();
+    NewJob {
+        request_id: request.request_id.as_deref().map(own),
+        ecu: own(&request.ecu),
+        procedure: ProcedureUse {
+            id: own(&request.procedure.id),
+            version: own(&request.procedure.version),
+            sha256: own(&request.procedure.sha256),
+        },
+        requested_by: own(&request.requested_by),
+        ..request.clone()
+    }
+}
+
 /// The job that was in the way of a new one, locked.
 async fn known(conn: &mut PgConnection, request: &NewJob) -> Result<StoredJob, StoreError> {
-    let request_id = opt_text(request.request_id.as_deref());
     sqlx::query_as!(
         JobRecord,
         "SELECT * FROM jobs WHERE id = $1 OR (requested_by = $2 AND request_id = $3)
          ORDER BY id = $1 DESC LIMIT 1 FOR UPDATE",
         request.id.0,
-        &*text(&request.requested_by),
-        request_id.as_deref()
+        request.requested_by,
+        request.request_id.as_deref()
     )
     .fetch_one(conn)
     .await
