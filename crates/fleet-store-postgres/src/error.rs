@@ -71,14 +71,18 @@ pub(crate) fn lost_a_race(error: &StoreError) -> bool {
     matches!(code(error).as_deref(), Some("40001" | "40P01"))
 }
 
-fn code(error: &StoreError) -> Option<String> {
+fn database(error: &StoreError) -> Option<&dyn sqlx::error::DatabaseError> {
     let (StoreError::Unavailable(source) | StoreError::Statement(source)) = error else {
         return None;
     };
     match source.downcast_ref::<sqlx::Error>()? {
-        sqlx::Error::Database(database) => database.code().map(std::borrow::Cow::into_owned),
+        sqlx::Error::Database(database) => Some(database.as_ref()),
         _ => None,
     }
+}
+
+fn code(error: &StoreError) -> Option<String> {
+    database(error)?.code().map(std::borrow::Cow::into_owned)
 }
 
 /// Whether a lock was not to be had in time.
@@ -86,9 +90,10 @@ pub(crate) fn is_lock_timeout(error: &StoreError) -> bool {
     code(error).as_deref() == Some("55P03")
 }
 
-/// Whether a row found no partition (SQLSTATE check_violation; no table of ours has a check that data can break).
+/// Whether a row found no partition: a violated check that has no name.
 pub(crate) fn is_without_partition(error: &StoreError) -> bool {
-    code(error).as_deref() == Some("23514")
+    database(error)
+        .is_some_and(|error| error.code().as_deref() == Some("23514") && error.constraint().is_none())
 }
 
 /// What was read at the start of the transaction was changed by another one: done again from the start.

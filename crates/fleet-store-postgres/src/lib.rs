@@ -204,15 +204,18 @@ impl PostgresStore {
             }
             result => result?,
         }
-        let owner = match schema::owner(&mut conn).await? {
-            Some(owner) => Some(owner),
-            None => {
-                schema::settle(&mut conn, &self.plant, self.first_generation, now).await?;
-                schema::owner(&mut conn).await?
-            }
-        };
-        let (found, generation) =
-            owner.ok_or_else(|| StoreError::Corrupt("the table `meta` is empty".into()))?;
+        if schema::owner(&mut conn).await?.is_none() {
+            schema::settle(&mut conn, &self.plant, self.first_generation, now).await?;
+        }
+        schema::warn_of_lost_commits(&mut conn).await?;
+        self.recognise(&mut conn).await
+    }
+
+    /// Whose the database is, and in which generation.
+    async fn recognise(&self, conn: &mut PgConnection) -> Result<(), StoreError> {
+        let (found, generation) = schema::owner(conn)
+            .await?
+            .ok_or_else(|| StoreError::Corrupt("the table `meta` is empty".into()))?;
         schema::check_plant(&found, &self.plant)?;
         self.set_generation(generation);
         Ok(())
@@ -276,7 +279,9 @@ impl Store for PostgresStore {
         within(CHECK_TIMEOUT, async {
             let mut conn = self.reader().await?;
             schema::check_writable(&mut conn).await?;
-            schema::check(&mut conn).await
+            schema::check(&mut conn).await?;
+            // The database may have been exchanged for a backup, and another server may have begun a generation.
+            self.recognise(&mut conn).await
         })
         .await
     }

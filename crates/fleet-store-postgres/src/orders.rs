@@ -4,7 +4,7 @@ use fleet_domain::{DeviceId, JobId, JobState};
 use fleet_recording::StoredJob;
 use fleet_recording::orders::{Order, adopted, repeated};
 use fleet_store::{
-    AlarmKind, ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, ProcedureUse, StoreError,
+    AlarmKind, ChangeKind, ConflictKind, Created, JobChange, NewJob, NotFoundKind, StoreError,
 };
 use jiff::Timestamp;
 use sqlx::PgConnection;
@@ -47,22 +47,6 @@ pub(crate) async fn create(
     work.finish(&mut tx).await?;
     tx.commit().await.map_err(from_sqlx)?;
     Ok(created)
-}
-
-/// The request with its texts as the database holds them (see [`text`]): so it equals itself when it is repeated.
-fn storable(request: &NewJob) -> NewJob {
-    let own = |value: &str| text(value).into_owned();
-    NewJob {
-        request_id: request.request_id.as_deref().map(own),
-        ecu: own(&request.ecu),
-        procedure: ProcedureUse {
-            id: own(&request.procedure.id),
-            version: own(&request.procedure.version),
-            sha256: own(&request.procedure.sha256),
-        },
-        requested_by: own(&request.requested_by),
-        ..request.clone()
-    }
 }
 
 /// The job that was in the way of a new one, locked.

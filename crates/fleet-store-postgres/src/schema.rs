@@ -148,3 +148,22 @@ pub(crate) async fn check_writable(conn: &mut PgConnection) -> Result<(), StoreE
     }
     Ok(())
 }
+
+/// Says so when the server answers commits that a power cut would take back: then receipts promise too much.
+pub(crate) async fn warn_of_lost_commits(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let row = sqlx::query(
+        "SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit",
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(from_sqlx)?;
+    for setting in ["fsync", "synchronous_commit"] {
+        if row.text(setting)? == "off" {
+            tracing::warn!(
+                setting,
+                "PostgreSQL may lose commits that it has answered: the setting is off"
+            );
+        }
+    }
+    Ok(())
+}

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+mod data;
+mod failures;
+mod order;
+mod migrations;
 mod suite;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -42,4 +46,9 @@ async fn open(url: &str) -> PostgresStore {
     let store = unprepared(url);
     store.prepare(wall_now()).await.unwrap();
     store
+}
+
+/// The database's name in a URL.
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
 }
