@@ -4,8 +4,8 @@
 
 mod data;
 mod failures;
-mod order;
 mod migrations;
+mod order;
 mod suite;
 
 use std::sync::atomic::{AtomicU32, Ordering};
