@@ -25,6 +25,19 @@ pub struct KafkaCursor {
     pub highs: Option<String>,
 }
 
+/// Both findings together: of each spool the higher position, as the store keeps them.
+pub(crate) fn merged_highs(known: Vec<KafkaHigh>, found: &[KafkaHigh]) -> Vec<KafkaHigh> {
+    let mut highs = std::collections::BTreeMap::new();
+    for high in known.into_iter().chain(found.iter().cloned()) {
+        let seq = highs.entry((high.device, high.spool)).or_insert(0);
+        *seq = high.seq.max(*seq);
+    }
+    let merged = highs.into_iter();
+    merged
+        .map(|((device, spool), seq)| KafkaHigh { device, spool, seq })
+        .collect()
+}
+
 /// What Kafka was found to have, in short; `None` for nothing.
 ///
 /// After a reconciliation Kafka has more than its cursor says, and only the database knows what. A database that

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet_domain::{PlantId, StoreGeneration};
-use fleet_store::{OutboxCursor, OutboxRead, RelayRow, RelayTerm, Store, StoreError};
+use fleet_store::{KafkaHigh, OutboxCursor, OutboxRead, RelayRow, RelayTerm, Store, StoreError};
 use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Handle;
 
 use crate::core::{KafkaFault, Outcome, TopicsFound};
+use crate::cursor::merged_highs;
 use crate::kafka::{KafkaLink, Outgoing, Scanned};
 use crate::record::Restored;
 use crate::topics::data_topics;
@@ -187,6 +188,14 @@ fn claim(parts: &ReconcileParts) -> Result<RelayTerm, ReconcileError> {
     })
 }
 
+/// What Kafka is told.
+struct Told {
+    before: Option<StoreGeneration>,
+    database: OutboxCursor,
+    generation: StoreGeneration,
+    highs: Option<String>,
+}
+
 struct Work {
     parts: ReconcileParts,
     term: RelayTerm,
@@ -209,7 +218,8 @@ impl Work {
             other => return Err(unexpected(&other)),
         };
         let row = self.parts.runtime.block_on(self.parts.store.relay_row())?;
-        if !self.parts.force && !self.is_needed(kafka.as_ref(), &row)? {
+        let known = self.parts.runtime.block_on(self.parts.store.kafka_highs())?;
+        if !self.parts.force && !self.is_needed(kafka.as_ref(), &row, &known)? {
             return Err(ReconcileError::NotNeeded {
                 seq: kafka.map_or(0, |cursor| cursor.seq),
             });
@@ -221,7 +231,14 @@ impl Work {
         let now = fleet_clock::wall_now();
         let begun = self.parts.store.begin_reconciled(self.term, &highs, now);
         let database = self.parts.runtime.block_on(begun).map_err(lost)?;
-        let partitions = self.tell(kafka.as_ref(), database, generation)?;
+        // Not read back: a database that is restored at this moment must not fit the cursor.
+        let told = Told {
+            before: kafka.as_ref().map(|cursor| cursor.store_generation),
+            database,
+            generation,
+            highs: highs_digest(&merged_highs(known, &highs)),
+        };
+        let partitions = self.tell(told)?;
         Ok(ReconcileReport {
             kafka,
             database,
@@ -234,20 +251,19 @@ impl Work {
         })
     }
 
-    fn is_needed(&self, kafka: Option<&KafkaCursor>, row: &RelayRow) -> Result<bool, ReconcileError> {
+    fn is_needed(
+        &self,
+        kafka: Option<&KafkaCursor>,
+        row: &RelayRow,
+        known: &[KafkaHigh],
+    ) -> Result<bool, ReconcileError> {
         let place = kafka.map_or(OutboxCursor::START, KafkaCursor::place);
-        if place.seq < row.relayed.seq {
+        if place.seq < row.relayed.seq || kafka.and_then(|cursor| cursor.highs.clone()) != highs_digest(known)
+        {
             return Ok(true);
         }
-        let highs = self.parts.runtime.block_on(self.parts.store.kafka_highs())?;
-        if kafka.and_then(|cursor| cursor.highs.clone()) != highs_digest(&highs) {
-            return Ok(true);
-        }
-        let read = self
-            .parts
-            .runtime
-            .block_on(self.parts.store.outbox_after(place, 1))?;
-        Ok(read == OutboxRead::CursorLost)
+        let read = self.parts.store.outbox_after(place, 1);
+        Ok(self.parts.runtime.block_on(read)? == OutboxRead::CursorLost)
     }
 
     /// When the newest row that the database knows to be relayed was received, less the margin.
@@ -306,20 +322,14 @@ impl Work {
     }
 
     /// One transaction: every partition is told, and the cursor is the database's.
-    fn tell(
-        &mut self,
-        kafka: Option<&KafkaCursor>,
-        database: OutboxCursor,
-        generation: StoreGeneration,
-    ) -> Result<u64, ReconcileError> {
-        let highs = self.parts.runtime.block_on(self.parts.store.kafka_highs())?;
+    fn tell(&mut self, told: Told) -> Result<u64, ReconcileError> {
         let at = fleet_clock::wall_now();
         let restored = Restored {
             plant: &self.parts.plant,
             id: fleet_clock::new_uuid(),
             at,
-            generation,
-            before: kafka.map(|cursor| cursor.store_generation),
+            generation: told.generation,
+            before: told.before,
         };
         let (key, headers, value) = (restored.key(), restored.headers(), restored.value());
         self.until_done(|link| link.begin())?;
@@ -338,12 +348,12 @@ impl Work {
             }
         }
         let cursor = KafkaCursor {
-            seq: database.seq,
-            token: database.token,
-            store_generation: generation,
+            seq: told.database.seq,
+            token: told.database.token,
+            store_generation: told.generation,
             relay_term: self.term.0,
             at,
-            highs: highs_digest(&highs),
+            highs: told.highs,
         };
         self.link
             .send_cursor(&cursor)

@@ -36,8 +36,11 @@ pub(super) enum Phase {
     ReadingCursor,
     /// Is the cursor's row in the database?
     Comparing,
-    /// The database learns what was committed before this start.
-    CatchingUp,
+    /// The database learns what was committed before this start: which rows, behind this place, Kafka had.
+    CatchingUp {
+        from: OutboxCursor,
+        already: Vec<u64>,
+    },
     Fetching,
     Refusing {
         row: OutboxCursor,
@@ -49,7 +52,6 @@ pub(super) enum Phase {
     Draining,
     Committing,
     Advancing {
-        then_fetch: bool,
         advance: OutboxAdvance,
     },
     Reporting {
@@ -293,7 +295,7 @@ impl Core {
             Phase::Initialising => Step::Init,
             Phase::ReadingCursor => Step::ReadCursor,
             Phase::Comparing => self.read(self.cursor, 1),
-            Phase::CatchingUp => self.read(self.relayed, self.settings.batch_rows),
+            Phase::CatchingUp { from, .. } => self.read(from, self.settings.batch_rows),
             Phase::Fetching => self.read(self.cursor, self.limit),
             Phase::Refusing { row, code, reason } => self.with_term(|term| Step::Refuse {
                 term,
@@ -305,7 +307,7 @@ impl Core {
             Phase::Sending => Step::Send,
             Phase::Draining => Step::Drain,
             Phase::Committing => Step::Commit,
-            Phase::Advancing { advance, .. } => Step::Advance(advance),
+            Phase::Advancing { advance } => Step::Advance(advance),
             Phase::Reporting { detail, generation } => self.with_term(|term| Step::ReportCursorLost {
                 term,
                 detail,

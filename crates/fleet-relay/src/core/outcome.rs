@@ -71,7 +71,10 @@ impl Core {
             (Phase::ReadingCursor, Outcome::Cursor(found)) => self.cursor_found(found, now),
             (Phase::Comparing, Outcome::Rows(OutboxRead::Rows(_))) => {
                 self.phase = if self.cursor.seq > self.relayed.seq {
-                    Phase::CatchingUp
+                    Phase::CatchingUp {
+                        from: self.relayed,
+                        already: Vec::new(),
+                    }
                 } else {
                     Phase::Fetching
                 };
@@ -79,23 +82,21 @@ impl Core {
             (Phase::Comparing | Phase::Fetching, Outcome::Rows(OutboxRead::CursorLost))
             | (Phase::Advancing { .. }, Outcome::Advanced(Advanced::CursorLost))
             | (Phase::Refusing { .. }, Outcome::Advanced(Advanced::CursorLost))
-            | (Phase::CatchingUp, Outcome::Rows(OutboxRead::CursorLost)) => {
+            | (Phase::CatchingUp { .. }, Outcome::Rows(OutboxRead::CursorLost)) => {
                 self.cursor_lost("this database does not have it", now);
             }
-            (Phase::CatchingUp, Outcome::Rows(OutboxRead::Rows(rows))) => self.catch_up(&rows),
+            (Phase::CatchingUp { already, .. }, Outcome::Rows(OutboxRead::Rows(rows))) => {
+                self.catch_up(already, &rows)
+            }
             (Phase::Fetching, Outcome::Rows(OutboxRead::Rows(rows))) => self.fetched(rows, now),
             (Phase::Refusing { .. }, Outcome::Advanced(Advanced::Done)) => self.phase = Phase::Fetching,
             (Phase::Beginning, Outcome::Done) => self.phase = Phase::Sending,
             (Phase::Sending, Outcome::Done) => self.phase = Phase::Draining,
             (Phase::Draining, Outcome::Done) => self.phase = Phase::Committing,
             (Phase::Committing, Outcome::Done) => self.committed(now),
-            (Phase::Advancing { then_fetch, advance }, Outcome::Advanced(Advanced::Done)) => {
+            (Phase::Advancing { advance }, Outcome::Advanced(Advanced::Done)) => {
                 self.relayed = advance.through;
-                self.phase = if then_fetch {
-                    Phase::Fetching
-                } else {
-                    Phase::CatchingUp
-                };
+                self.phase = Phase::Fetching;
                 if self.stopping {
                     self.phase = Phase::Disconnecting { then: Next::End };
                 }
@@ -227,24 +228,25 @@ impl Core {
         self.phase = Phase::Disconnecting { then: Next::Standby };
     }
 
-    fn catch_up(&mut self, rows: &[OutboxRow]) {
+    /// One statement, whose place is Kafka's cursor itself: only with its token is it sure that the rows that were
+    /// read here are those of the transaction.
+    fn catch_up(&mut self, mut already: Vec<u64>, rows: &[OutboxRow]) {
         let Some(term) = self.lease.map(|lease| lease.term) else {
             return;
         };
         let committed = rows.iter().take_while(|row| row.seq <= self.cursor.seq);
-        let already = committed.clone().filter(|row| self.highs.has(row));
-        let already = already.map(|row| row.seq).collect();
-        let Some(last) = committed.last() else {
-            self.phase = Phase::Fetching;
-            return;
-        };
-        let through = OutboxCursor::behind(last);
-        self.phase = Phase::Advancing {
-            then_fetch: through.seq >= self.cursor.seq,
-            advance: OutboxAdvance {
-                term,
-                through,
+        already.extend(committed.filter(|row| self.highs.has(row)).map(|row| row.seq));
+        self.phase = match rows.last() {
+            Some(last) if last.seq < self.cursor.seq => Phase::CatchingUp {
+                from: OutboxCursor::behind(last),
                 already,
+            },
+            _ => Phase::Advancing {
+                advance: OutboxAdvance {
+                    term,
+                    through: self.cursor,
+                    already,
+                },
             },
         };
     }
@@ -284,7 +286,6 @@ impl Core {
         };
         self.limit = self.limit.clamp(1, self.settings.batch_rows.max(1));
         self.phase = Phase::Advancing {
-            then_fetch: true,
             advance: OutboxAdvance {
                 term: lease.term,
                 through,

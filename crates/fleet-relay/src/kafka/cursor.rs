@@ -8,7 +8,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::watch::Watch;
-use super::{KafkaLink, SLICE, fault, options};
+use super::{KafkaLink, fault, options};
 use crate::KafkaCursor;
 use crate::core::{KafkaFault, Outcome};
 use crate::topics::RELAY_CURSOR;
@@ -34,10 +34,7 @@ impl KafkaLink {
         let options = options::reader(&self.config, &self.plant);
         let consumer: BaseConsumer<Watch> =
             options.create_with_context(self.watch.clone()).map_err(watched)?;
-        // With read_committed the end is the last stable offset.
-        let (low, high) = consumer
-            .fetch_watermarks(RELAY_CURSOR, 0, SLICE)
-            .map_err(watched)?;
+        let (low, high) = self.ends(&self.uncommitted()?, &consumer, RELAY_CURSOR, 0)?;
         let end = Instant::now() + READ_WITHIN;
         let mut back = FIRST_LOOK;
         loop {

@@ -7,9 +7,11 @@
 //! - `socket.timeout.ms` may be at most `transaction.timeout.ms` + 100.
 //! - With default time-outs a broker that hangs is silent for a minute.
 //! - The marker of a commit takes an offset: the last record is not at the end minus one.
+//! - An open transaction of another plant hides what this one has committed (see `ends`).
 //! - The default partitioner is not that of other clients: `murmur2_random` is.
 
 mod cursor;
+mod ends;
 mod fault;
 mod options;
 mod scan;

@@ -73,6 +73,7 @@ impl KafkaLink {
         let options = options::reader(&self.config, &self.plant);
         let consumer: BaseConsumer<Watch> =
             options.create_with_context(self.watch.clone()).map_err(watched)?;
+        self.wait_for_ends(&consumer, topic, alive)?;
         let places = self.places(&consumer, topic, from)?;
         let mut open: BTreeSet<i32> = places
             .elements()
@@ -103,6 +104,26 @@ impl KafkaLink {
             if asked.elapsed() > Duration::from_secs(1) {
                 asked = Instant::now();
                 alive()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From here on a reader of committed records gets everything that this plant has committed.
+    fn wait_for_ends(
+        &self,
+        consumer: &BaseConsumer<Watch>,
+        topic: Topic,
+        alive: &mut dyn FnMut() -> Result<(), Outcome>,
+    ) -> Result<(), Outcome> {
+        let (uncommitted, begun) = (self.uncommitted()?, Instant::now());
+        for partition in 0..topic.partitions(self.config.partitions) {
+            loop {
+                match self.ends(&uncommitted, consumer, topic.name, partition) {
+                    Ok(_) => break,
+                    Err(Outcome::Pending(_)) if begun.elapsed() < SILENT => alive()?,
+                    Err(outcome) => return Err(outcome),
+                }
             }
         }
         Ok(())

@@ -112,6 +112,8 @@ struct Person {
     term: Option<RelayTerm>,
     producer: Option<Producer>,
     place: Option<OutboxCursor>,
+    /// What the database was made to know.
+    highs: Option<String>,
 }
 
 struct World {
@@ -483,6 +485,7 @@ impl World {
                     term: None,
                     producer: None,
                     place: None,
+                    highs: None,
                 });
             }
             return;
@@ -531,6 +534,7 @@ impl World {
                 println!("found {highs:?}");
             }
             person.place = Some(self.db.begin_reconciled(&highs));
+            person.highs = highs_digest(&self.db.look().highs);
             return Some(());
         };
         let cursor = KafkaCursor {
@@ -539,7 +543,7 @@ impl World {
             store_generation: self.db.generation,
             relay_term: term.0,
             at: "2026-05-04T06:00:00Z".parse().unwrap(),
-            highs: highs_digest(&self.db.look().highs),
+            highs: person.highs.clone(),
         };
         let sent = self
             .kafka
