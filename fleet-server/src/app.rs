@@ -24,6 +24,7 @@ use crate::health::Health;
 use crate::http::{self, Shared};
 use crate::ingest::{self, Identity, Ingest, IngestParts};
 use crate::metrics::Metrics;
+use crate::relay::{Relay, RelayParts};
 use crate::signer::{Signer, SignerError};
 use crate::storage::{self, DatabaseError, StoreHealth};
 use crate::stream::{Feed, FeedTask};
@@ -71,6 +72,9 @@ pub enum StartError {
     /// The secrets can't be read.
     #[error(transparent)]
     Signer(#[from] SignerError),
+    /// The relay's thread can't be started.
+    #[error("the relay can't be started")]
+    Relay(#[source] std::io::Error),
     /// The slots' sessions did not come up.
     #[error("after {} s only {ready} of 16 slots are connected to the broker", SLOTS_WITHIN.as_secs())]
     Slots {
@@ -106,6 +110,7 @@ pub struct App {
     /// The broker inside the process, if there is one.
     broker: Option<Broker>,
     ingest: Ingest,
+    relay: Relay,
     tasks: Vec<JoinHandle<()>>,
     http: JoinHandle<std::io::Result<()>>,
     closing: CancellationToken,
@@ -211,11 +216,20 @@ impl App {
             metrics: metrics.clone(),
             feed: feed.clone(),
         });
+        let relay = Relay::start(RelayParts {
+            plant: &config.plant,
+            owner: &identity.owner,
+            config: config.kafka.as_ref(),
+            store: Arc::clone(&store),
+            metrics: metrics.relay.clone(),
+        })
+        .map_err(StartError::Relay)?;
         let health = Health {
             store: store_health,
             reach: way.reach,
             slots: ingest.slots.clone(),
             files: FilesHealth::default(),
+            relay: relay.view(),
             lease: config.ingest.lease,
         };
         let dispatch = DispatchHandle::default();
@@ -265,6 +279,7 @@ impl App {
             endpoints,
             broker: way.embedded,
             ingest,
+            relay,
             tasks,
             http,
             closing,
@@ -295,6 +310,7 @@ impl App {
             endpoints: _,
             broker,
             ingest,
+            relay,
             tasks,
             mut http,
             closing,
@@ -316,7 +332,7 @@ impl App {
             }
         };
         // Another replica waits for the slots: they don't wait for slow requests.
-        tokio::join!(requests, ingest.stop());
+        tokio::join!(requests, ingest.stop(), relay.stop());
         for task in &tasks {
             task.abort();
         }

@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app::App;
 use crate::config::Config;
+use crate::relay::RelayCommand;
 use crate::restore;
 
 #[derive(Debug, Parser)]
@@ -47,6 +48,11 @@ enum Command {
     ///
     /// Begins a new generation: every bench states again what it holds, and no job is offered until each has.
     DeclareRestored,
+    /// Look at the relay into Kafka, or let it go on after a restore.
+    Relay {
+        #[command(subcommand)]
+        command: RelayCommand,
+    },
 }
 
 /// Runs the program.
@@ -66,6 +72,10 @@ pub fn main() -> ExitCode {
         }
         Command::Migrate => match read(cli.config.as_deref()) {
             Ok(config) => migrate(&config),
+            Err(code) => code,
+        },
+        Command::Relay { command } => match read(cli.config.as_deref()) {
+            Ok(config) => command.run(&config),
             Err(code) => code,
         },
         Command::DeclareRestored => match read(cli.config.as_deref()) {

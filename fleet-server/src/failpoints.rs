@@ -14,6 +14,24 @@ pub(crate) fn after_ack() {
     fail::fail_point!("ingest.after_ack", |_| die());
 }
 
+/// Before a Kafka transaction is begun.
+pub(crate) fn relay_between() {
+    #[cfg(feature = "failpoints")]
+    fail::fail_point!("relay.between", |_| die());
+}
+
+/// Every record of a Kafka transaction is acknowledged, its commit is not asked for.
+pub(crate) fn relay_in_transaction() {
+    #[cfg(feature = "failpoints")]
+    fail::fail_point!("relay.in_transaction", |_| die());
+}
+
+/// A Kafka transaction is committed, the database does not know it.
+pub(crate) fn relay_after_commit() {
+    #[cfg(feature = "failpoints")]
+    fail::fail_point!("relay.after_commit", |_| die());
+}
+
 /// Kills this process without any clean-up.
 #[cfg(feature = "failpoints")]
 fn die() {

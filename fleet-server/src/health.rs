@@ -9,6 +9,7 @@ use crate::artifacts::FilesHealth;
 use crate::broker::{self, Reach};
 use crate::http::types::Check;
 use crate::ingest::Slots;
+use crate::relay::RelayView;
 use crate::storage::{self, StoreHealth};
 
 /// What readiness looks at.
@@ -18,6 +19,7 @@ pub(crate) struct Health {
     pub(crate) reach: Reach,
     pub(crate) slots: Slots,
     pub(crate) files: FilesHealth,
+    pub(crate) relay: RelayView,
     /// How long a slot may stay with an owner that is gone.
     pub(crate) lease: std::time::Duration,
 }
@@ -52,6 +54,7 @@ impl Health {
             required("store", state, detail, storage::help(state)),
             self.broker(),
             self.slots_check(),
+            self.relay.check(),
             self.files.check(),
         ]
     }

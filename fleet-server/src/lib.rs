@@ -17,6 +17,7 @@ mod http;
 mod ingest;
 mod metrics;
 mod migrate;
+mod relay;
 mod restore;
 pub mod signer;
 mod storage;

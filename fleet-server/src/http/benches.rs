@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use fleet_domain::DeviceId;
 use fleet_store::{BenchFilter, BenchRow, BenchState, Page, StoreError};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -96,6 +97,12 @@ pub(super) async fn list(
     }))
 }
 
+/// The bench of a path.
+async fn known(state: &AppState, device: &DeviceId) -> Result<BenchRow, ApiError> {
+    let row = state.store.bench(device).await?;
+    row.ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
+}
+
 /// A bench.
 #[utoipa::path(get, path = "/api/v1/benches/{device}", operation_id = "get_bench", tag = "benches",
     params(("device" = String, Path, description = "Its id")), responses(
@@ -110,9 +117,7 @@ pub(super) async fn one(
     ApiPath(device): ApiPath<String>,
 ) -> Result<Json<Bench>, ApiError> {
     let device = extract::device(&device)?;
-    let row = state.store.bench(&device).await?;
-    row.map(|row| Json(shown(&state, row)))
-        .ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
+    Ok(Json(shown(&state, known(&state, &device).await?)))
 }
 
 /// The ledger of a bench.
@@ -129,9 +134,7 @@ pub(super) async fn ledger(
     ApiPath(device): ApiPath<String>,
 ) -> Result<Json<BenchLedger>, ApiError> {
     let device = extract::device(&device)?;
-    if state.store.bench(&device).await?.is_none() {
-        return Err(ApiError::not_found(format!("bench {device} is not known")));
-    }
+    known(&state, &device).await?;
     let rows = state.store.bench_ledger(&device).await?;
     Ok(Json(BenchLedger {
         spools: rows.into_iter().map(dto::spool).collect(),
@@ -167,7 +170,5 @@ pub(super) async fn release(
     tracing::warn!(device.id = %device, principal = %principal, reason, "a bench was released after a restore");
     state.dispatch.wake();
     state.feed.changed();
-    let row = state.store.bench(&device).await?;
-    row.map(|row| Json(shown(&state, row)))
-        .ok_or_else(|| ApiError::not_found(format!("bench {device} is not known")))
+    Ok(Json(shown(&state, known(&state, &device).await?)))
 }

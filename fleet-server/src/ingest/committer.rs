@@ -36,6 +36,8 @@ pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) config: IngestConfig,
     pub(super) arrivals: mpsc::UnboundedReceiver<Handed>,
+    /// What came too early for the batch before.
+    pub(super) put_back: Option<Handed>,
     pub(super) buffered: Buffered,
     pub(super) slots: Slots,
     pub(super) outbound: Outbound,
@@ -54,6 +56,8 @@ struct Batch {
     arrivals: Vec<Arrival>,
     /// Connections that say goodbye once everything before is acknowledged.
     ends: Vec<(Slot, u64)>,
+    /// A session that the broker has lost; then there is nothing else.
+    lost: Option<SlotTerm>,
 }
 
 /// What became of a batch.
@@ -65,11 +69,21 @@ struct Committed {
 }
 
 impl Batch {
-    fn add(&mut self, handed: Handed) {
+    /// Adds what may be done together with the rest; gives back what may not.
+    fn add(&mut self, handed: Handed) -> Option<Handed> {
         match handed {
             Handed::Message(arrival) => self.arrivals.push(arrival),
             Handed::End { slot, connection } => self.ends.push((slot, connection)),
+            Handed::SessionLost(term) if self.arrivals.is_empty() && self.ends.is_empty() => {
+                self.lost = Some(term);
+            }
+            Handed::SessionLost(_) => return Some(handed),
         }
+        None
+    }
+
+    fn is_full(&self, most: usize) -> bool {
+        self.lost.is_some() || self.arrivals.len() >= most
     }
 }
 
@@ -86,7 +100,11 @@ impl Committer {
         // Ends the pacer with this task, however it ends.
         let _pacer = AbortOnDrop(pacer);
         let mut last_end = Instant::now();
-        while let Some(Batch { arrivals, ends }) = self.next_batch(last_end).await {
+        while let Some(Batch { arrivals, ends, lost }) = self.next_batch(last_end).await {
+            if let Some(term) = lost {
+                self.nobody_is_connected(term).await;
+                continue;
+            }
             let weight: usize = arrivals.iter().map(Arrival::weight).sum();
             let began = Instant::now();
             let committed = self.commit(arrivals).await;
@@ -107,22 +125,50 @@ impl Committer {
     /// Waits for the first message, takes what is there, and under load lets a batch fill for a moment.
     async fn next_batch(&mut self, last_end: Instant) -> Option<Batch> {
         let mut batch = Batch::default();
-        batch.add(self.arrivals.recv().await?);
-        let close = last_end + self.config.batch_wait;
+        let first = match self.put_back.take() {
+            Some(first) => first,
+            None => self.arrivals.recv().await?,
+        };
+        self.put_back = batch.add(first);
+        let (close, most) = (last_end + self.config.batch_wait, self.config.batch_events);
         loop {
-            while batch.arrivals.len() < self.config.batch_events {
+            while !batch.is_full(most) && self.put_back.is_none() {
                 match self.arrivals.try_recv() {
-                    Ok(handed) => batch.add(handed),
+                    Ok(handed) => self.put_back = batch.add(handed),
                     Err(_) => break,
                 }
             }
-            if batch.arrivals.len() >= self.config.batch_events || Instant::now() >= close {
+            if batch.is_full(most) || self.put_back.is_some() || Instant::now() >= close {
                 return Some(batch);
             }
             match tokio::time::timeout_at(close, self.arrivals.recv()).await {
-                Ok(Some(handed)) => batch.add(handed),
+                Ok(Some(handed)) => self.put_back = batch.add(handed),
                 Ok(None) | Err(_) => return Some(batch),
             }
+        }
+    }
+
+    /// The broker knows nothing of this slot's benches any more: none counts as connected until it says so.
+    async fn nobody_is_connected(&self, term: SlotTerm) {
+        let mut pause = Duration::from_millis(100);
+        while self.slots.is_current(term.slot, term.term) {
+            let terms = [term];
+            let assumed = super::presence::nobody_is_connected(&*self.store, &terms);
+            let error = match tokio::time::timeout(COMMIT_WITHIN, assumed).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => StoreError::Unavailable("no answer".into()),
+            };
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                slot = %term.slot,
+                "benches can't be marked as not connected"
+            );
+            if !error.is_passing() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_RETRY);
         }
     }
 

@@ -66,6 +66,8 @@ struct Memory {
     seen: Vec<Slot>,
     /// The store's trouble that was told.
     told: Option<&'static str>,
+    /// Boot time of the last look that the store answered.
+    looked: Duration,
 }
 
 impl Keeper {
@@ -77,11 +79,13 @@ impl Keeper {
             refused: None,
             seen: Vec::new(),
             told: None,
+            looked: fleet_clock::boot_now(),
         };
         loop {
             let next = match self.look(&mut memory).await {
                 Ok(next) => {
                     memory.told = None;
+                    memory.looked = fleet_clock::boot_now();
                     next
                 }
                 Err(error) => {
@@ -104,6 +108,14 @@ impl Keeper {
                 error = error as &dyn std::error::Error,
                 "slots can't be claimed or renewed at the moment"
             );
+        }
+        let silent_for = fleet_clock::boot_now().saturating_sub(memory.looked);
+        if silent_for >= self.lease {
+            // Nobody can renew without the database, so what was seen last does not hold any more.
+            self.slots.set_view(|view| {
+                view.leased = 0;
+                view.incomplete_since.get_or_insert(memory.looked);
+            });
         }
     }
 

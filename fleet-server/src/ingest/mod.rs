@@ -161,6 +161,7 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
         store: Arc::clone(&parts.store),
         config: parts.config.clone(),
         arrivals,
+        put_back: None,
         buffered,
         slots: slots.clone(),
         outbound: outbound.clone(),

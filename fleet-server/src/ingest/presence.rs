@@ -1,4 +1,5 @@
-//! Who is connected to a broker inside the process that has just started: nobody.
+//! Who is connected to a broker inside the process that has just started, or to one that has lost its sessions: nobody,
+//! as far as is known.
 
 use fleet_domain::{PresenceFacts, RunId, StoreGeneration};
 use fleet_store::{

@@ -107,6 +107,9 @@ impl Buffered {
 pub(super) enum Handed {
     /// A message.
     Message(Arrival),
+    /// The broker has lost the session, and with it whatever it knew of the benches: wills, and what they retained.
+    /// What it still knows comes behind this.
+    SessionLost(SlotTerm),
     /// Nothing more comes on this connection: say goodbye when everything before is acknowledged.
     End {
         /// The slot.
@@ -384,6 +387,10 @@ async fn poll(
             Event::Incoming(Incoming::ConnAck(connack)) => {
                 if is_stale(attempt.confirmed, config.lease) {
                     return Ended::Stale;
+                }
+                if !connack.session_present {
+                    let (slot, term) = (config.slot, attempt.term);
+                    let _ = config.arrivals.send(Handed::SessionLost(SlotTerm { slot, term }));
                 }
                 if client.try_subscribe_many(filters(config)).is_err() {
                     return Ended::Subscription("the client takes no request".to_owned());

@@ -15,12 +15,12 @@ fn described() -> BTreeMap<String, (String, BTreeSet<String>)> {
         .lines()
         .filter(|line| line.starts_with("| `vds_"))
     {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, labels, meaning] = cells[..] else {
             panic!("not four cells: {line}");
         };
         assert!(!meaning.is_empty(), "{line}");
-        let name = name.trim_matches([' ', '`']).to_owned();
+        let name = name.trim_matches('`').to_owned();
         assert!(
             all.insert(name, (kind.to_owned(), names(labels))).is_none(),
             "twice: {line}"

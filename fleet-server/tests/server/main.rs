@@ -6,6 +6,7 @@ mod ingest;
 mod jobs;
 mod limits;
 mod openapi;
+mod plant;
 mod problems;
 mod restore;
 mod start;

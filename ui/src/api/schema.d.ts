@@ -344,7 +344,7 @@ export interface paths {
             cookie?: never;
         };
         /** Servers that are running, their slots, and which one relays. */
-        get: operations["list"];
+        get: operations["list_replicas"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1615,7 +1615,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description Store or disk can't work */
+            /** @description Store or disk can't work, or the file is not at this replica */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2766,7 +2766,7 @@ export interface operations {
             };
         };
     };
-    list: {
+    list_replicas: {
         parameters: {
             query?: never;
             header?: never;
