@@ -4,6 +4,7 @@
 
 mod crash;
 mod migrations;
+mod refused;
 mod suite;
 mod target;
 
