@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::workspace::{npm, own_dir, root, run_logged};
 
+/// The page shows it.
+const RUNBOOK: &str = "docs/runbook.md";
 /// Folders of `ui/` that are made, not written.
 const MADE: [&str; 4] = ["node_modules", "dist", "test-results", "playwright-report"];
 
@@ -28,7 +30,10 @@ pub(crate) fn install(logs: &Path) -> anyhow::Result<()> {
 /// Builds the page into `ui/dist` when one of its sources is another than at the last time.
 pub(crate) fn build(logs: &Path) -> anyhow::Result<()> {
     let ui = root().join("ui");
-    let stamp = Stamp::new("ui-build", digest_of(&ui)?);
+    let runbook = root().join(RUNBOOK);
+    let bytes = std::fs::read(&runbook).with_context(|| format!("cannot read {}", runbook.display()))?;
+    let sources = format!("{} {}", digest_of(&ui)?, hex::encode(Sha256::digest(bytes)));
+    let stamp = Stamp::new("ui-build", sources);
     if stamp.holds() && ui.join("dist/index.html").is_file() {
         return Ok(());
     }
