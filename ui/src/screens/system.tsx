@@ -55,13 +55,13 @@ export function SystemScreen() {
           {(data) => <Parts checks={data.checks} />}
         </Fetched>
       </Panel>
+      <Panel title={i18n._("Servers of the plant")}>
+        <Fetched query={replicas} rows={2}>
+          {(data) => <Servers replicas={data} />}
+        </Fetched>
+      </Panel>
       <div className="columns">
         <div className="column">
-          <Panel title={i18n._("Servers of the plant")}>
-            <Fetched query={replicas} rows={2}>
-              {(data) => <Servers replicas={data} />}
-            </Fetched>
-          </Panel>
           <Panel
             title={i18n._("Delivery")}
             aside={i18n._("announced = stored + rejected + holes + outstanding")}
