@@ -56,8 +56,9 @@ use crate::retry::{retried, within};
 const LOCK_TIMEOUT: &str = "10s";
 /// How long a statement may run.
 const STATEMENT_TIMEOUT: &str = "30s";
-/// A transaction whose client says nothing for so long is ended by the server: its locks hold up all others.
-const IDLE_IN_TRANSACTION: &str = "15s";
+/// A transaction whose client says nothing for so long is ended by the server: its locks hold up all others, and a
+/// replica that stands still in the middle of one must not keep its slots from their next owner for ten seconds.
+const IDLE_IN_TRANSACTION: &str = "4s";
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long [`Store::check`] waits for its answer.
