@@ -90,7 +90,7 @@ impl IngestMetrics {
         );
         registry.register(
             "vds_alarms",
-            "Alarms raised or raised again, by kind",
+            "Alarms that the ingest raised or raised again, by kind",
             metrics.alarms.clone(),
         );
         registry.register("vds_receipts", "Receipts published", metrics.receipts.clone());

@@ -24,7 +24,7 @@ type State = "normal" | "empty" | "error" | "stale";
 
 /** Address of each screen, and what is there once it has settled. */
 const SCREENS: Readonly<
-  Record<string, Readonly<Record<State, readonly [address: string, settled: string]>>>
+  Record<string, Readonly<Partial<Record<State, readonly [address: string, settled: string]>>>>
 > = {
   benches: {
     normal: ["/benches", "[role=row] >> text=bench-a"],
@@ -57,10 +57,8 @@ const SCREENS: Readonly<
     stale: ["/system", ".slots"],
   },
   runbook: {
-    normal: ["/runbook", ".runbook h1"],
-    empty: ["/runbook#kafka-cursor_lost", ".runbook [data-current]"],
-    error: ["/runbook", ".runbook h1"],
-    stale: ["/runbook", ".runbook h1"],
+    // The same text in every state of the server, and a long one.
+    normal: ["/runbook#kafka-cursor_lost", ".runbook [data-current]"],
   },
 };
 
@@ -97,8 +95,8 @@ for (const theme of ["light", "dark"] as const satisfies Theme[]) {
       });
       afterAll(() => opened?.context.close());
 
-      for (const screen of Object.keys(SCREENS)) {
-        for (const state of ["normal", "empty", "error", "stale"] as const) {
+      for (const [screen, states] of Object.entries(SCREENS)) {
+        for (const state of Object.keys(states) as State[]) {
           test(`${screen}, ${state}: no violation of accessibility rules, no fault of the page`, async () => {
             const page = await bringTo(state, screen, opened);
             await picture(page, [screen, state, theme, locale].join("-"));
