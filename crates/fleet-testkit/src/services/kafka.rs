@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use nix::sys::signal::Signal;
 
 use super::Credentials;
 use super::daemon::{Daemon, LastWill};
-use super::jars::Jars;
+use super::jars::{self, Jars};
 use super::lifecycle::lifecycle;
 use super::port::Port;
 use super::programs::ServiceProgram;
@@ -144,18 +144,32 @@ impl Kafka {
         daemon.until_logged(READY, READY_WITHIN).await
     }
 
+    /// Formatting starts a Java machine of its own; its result holds no port and no path, so it is made once per
+    /// target folder and copied.
     async fn format(&self) -> anyhow::Result<()> {
-        let properties = self.folder.join("server.properties").display().to_string();
-        let args = ["format", "--standalone", "-t", CLUSTER, "-c", &properties];
-        let mut process = self.java("kafka.tools.StorageTool", &args)?.start()?;
-        let status = process.wait(READY_WITHIN).await?;
-        anyhow::ensure!(
-            status.success(),
-            "Kafka's format ended with {status}. Its log {} ends with:\n{}",
-            process.log().display(),
-            process.log_tail()
-        );
-        Ok(())
+        let name = format!("{}-formatted", self.jars.file_name().unwrap_or_default().display());
+        let (formatted, new) = (jars::folder()?.join(&name), self.folder.join("data"));
+        let lock = tokio::task::spawn_blocking(move || jars::locked(&name));
+        let _lock = lock.await.context("the wait was cut off")??;
+        if !formatted.exists() {
+            let properties = self.folder.join("server.properties").display().to_string();
+            let args = ["format", "-t", CLUSTER, "-c", &properties];
+            let mut process = self.java("kafka.tools.StorageTool", &args)?.start()?;
+            let status = process.wait(READY_WITHIN).await?;
+            ensure!(
+                status.success(),
+                "Kafka's format ended with {status}. Its log {} ends with:\n{}",
+                process.log().display(),
+                process.log_tail()
+            );
+            let made = formatted.with_extension("new");
+            std::fs::create_dir_all(&made).with_context(|| format!("cannot make {}", made.display()))?;
+            copy_files(&new, &made)?;
+            return std::fs::rename(&made, &formatted)
+                .with_context(|| format!("cannot rename {}", made.display()));
+        }
+        std::fs::create_dir_all(&new).with_context(|| format!("cannot make {}", new.display()))?;
+        copy_files(&formatted, &new)
     }
 
     fn java(&self, class: &str, args: &[&str]) -> anyhow::Result<Program> {
@@ -181,7 +195,7 @@ impl Kafka {
             ),
             ("advertised.listeners", format!("CLIENTS://{advertised}")),
             ("controller.listener.names", "CONTROLLER".to_owned()),
-            ("controller.quorum.bootstrap.servers", controller.to_string()),
+            ("controller.quorum.voters", format!("1@{controller}")),
             ("inter.broker.listener.name", "CLIENTS".to_owned()),
             ("log.dirs", self.data().display().to_string()),
         ]
@@ -206,6 +220,17 @@ impl Kafka {
             .map(|(key, value)| format!("{key}={value}\n"))
             .collect()
     }
+}
+
+/// Copies the files of a folder that holds no folders.
+fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", from.display()))?;
+        std::fs::copy(entry.path(), to.join(entry.file_name()))
+            .with_context(|| format!("cannot copy {}", entry.path().display()))?;
+    }
+    Ok(())
 }
 
 /// One node, few partitions, and a restart after SIGKILL in 2 s instead of 11 s (the session of the killed broker

@@ -56,7 +56,7 @@ async fn committed_records_are_read_once_and_outlive_sigkill_and_an_orderly_end(
     let folder = folder();
     let begin = Instant::now();
     let mut kafka = start(&folder).await;
-    took("Kafka format and start", begin);
+    took("Kafka start, new folder", begin);
     kafka.create_topic("t", 1, &[]).await.expect("a topic");
     let mut reader = kafka.consumer(&["t"]);
     assert_eq!(reader.read(WITHIN).await.expect("an empty topic has an end"), []);
