@@ -5,11 +5,11 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail};
 
-use crate::page;
 use crate::workspace::{cargo, npm, root, shown, target_dir};
+use crate::{page, queries};
 
 /// A generated file: path below the root, and what it must hold.
-type Generated = (PathBuf, Vec<u8>);
+pub(crate) type Generated = (PathBuf, Vec<u8>);
 
 /// Writes all generated files, or with `check` says which are stale.
 pub(crate) fn run(check: bool) -> anyhow::Result<ExitCode> {
@@ -66,6 +66,7 @@ fn all() -> anyhow::Result<Vec<Generated>> {
         ]))?;
         files.push((docs.join(format!("config/{program}.toml")), reference));
     }
+    files.extend(queries::files()?);
     Ok(files)
 }
 
@@ -107,14 +108,16 @@ fn write(file: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// Schemas that nothing generates any more.
+/// Schemas and descriptions of statements that nothing generates any more.
 fn leftovers(files: &[Generated]) -> anyhow::Result<Vec<PathBuf>> {
-    let folder = Path::new("docs/schemas");
     let mut left = Vec::new();
-    for entry in std::fs::read_dir(root().join(folder)).context("cannot read docs/schemas")? {
-        let path = folder.join(entry.context("cannot read docs/schemas")?.file_name());
-        if !files.iter().any(|(known, _)| *known == path) {
-            left.push(path);
+    for folder in [PathBuf::from("docs/schemas"), queries::folder()] {
+        let unread = || format!("cannot read {}", folder.display());
+        for entry in std::fs::read_dir(root().join(&folder)).with_context(unread)? {
+            let path = folder.join(entry.with_context(unread)?.file_name());
+            if !files.iter().any(|(known, _)| *known == path) {
+                left.push(path);
+            }
         }
     }
     left.sort();

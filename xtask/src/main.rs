@@ -5,6 +5,7 @@ mod doctor;
 mod gate;
 mod generate;
 mod page;
+mod queries;
 mod workspace;
 
 use std::path::PathBuf;

@@ -30,6 +30,8 @@ pub(crate) async fn jobs(
     let mut conn = store.reader().await?;
     let records: Vec<JobRecord> = jobs_query(filter, below, page.size() + 1)
         .build_query_as()
+        // Planned each time for the values at hand: how rare a state or a vehicle is decides how it is found.
+        .persistent(false)
         .fetch_all(&mut *conn)
         .await
         .map_err(from_sqlx)?;
@@ -40,23 +42,35 @@ pub(crate) async fn jobs(
     Ok(Paged::cut(items, page, |(n, _)| n.to_string()).map(|(_, job)| job))
 }
 
-/// Newest first. Each state is read by its own part of the index, so that a state with few jobs among millions
-/// does not cost a walk over all of them.
+/// Newest first. Each state is read by its own part of the index, so that a state with few jobs among millions does
+/// not cost a walk over all of them.
 fn jobs_query(filter: &JobFilter, below: i64, most: i64) -> QueryBuilder<Postgres> {
-    let mut query = QueryBuilder::new("SELECT j.* FROM ");
-    if filter.states.is_empty() {
-        query.push("(SELECT * FROM jobs WHERE n < ").push_bind(below);
-    } else {
-        let states: Vec<String> = filter
-            .states
-            .iter()
-            .map(|state| state.as_str().to_owned())
-            .collect();
-        query
-            .push("unnest(")
-            .push_bind(states)
-            .push("::text[]) AS wanted (state) CROSS JOIN LATERAL (SELECT * FROM jobs WHERE state = wanted.state AND n < ")
-            .push_bind(below);
+    let mut query = QueryBuilder::new("SELECT * FROM (");
+    let mut states = filter.states.clone();
+    states.sort_unstable();
+    states.dedup();
+    if states.is_empty() {
+        push_jobs(&mut query, filter, None, (below, most));
+    }
+    for (at, state) in states.into_iter().enumerate() {
+        if at > 0 {
+            query.push(" UNION ALL ");
+        }
+        push_jobs(&mut query, filter, Some(state), (below, most));
+    }
+    query.push(") j ORDER BY n DESC LIMIT ").push_bind(most);
+    query
+}
+
+fn push_jobs(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &JobFilter,
+    state: Option<JobState>,
+    (below, most): (i64, i64),
+) {
+    query.push("(SELECT * FROM jobs WHERE n < ").push_bind(below);
+    if let Some(state) = state {
+        query.push(" AND state = ").push_bind(state.as_str());
     }
     if let Some(vin) = &filter.vin {
         query.push(" AND vin = ").push_bind(vin.to_string());
@@ -75,12 +89,7 @@ fn jobs_query(filter: &JobFilter, below: i64, most: i64) -> QueryBuilder<Postgre
             .push_bind(device.to_string())
             .push("))");
     }
-    query
-        .push(" ORDER BY n DESC LIMIT ")
-        .push_bind(most)
-        .push(") j ORDER BY j.n DESC LIMIT ")
-        .push_bind(most);
-    query
+    query.push(" ORDER BY n DESC LIMIT ").push_bind(most).push(")");
 }
 
 /// The table's row.
