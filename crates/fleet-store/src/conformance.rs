@@ -70,6 +70,7 @@ macro_rules! conformance {
             a_job_goes_to_a_bench_that_can_do_it,
             a_taken_over_attempt_is_fenced,
             in_doubt_holds_the_vehicle_until_decided,
+            a_decided_doubt_does_not_count_against_its_bench,
             an_unknown_job_is_reported,
             what_the_state_forbids_is_refused,
             no_offer_before_every_bench_is_heard_after_a_restore,

@@ -322,6 +322,31 @@ pub async fn in_doubt_holds_the_vehicle_until_decided(mut fixture: Fixture) {
     );
 }
 
+/// The list of a bench is bounded by what it still has, not by what was once in doubt.
+pub async fn a_decided_doubt_does_not_count_against_its_bench(mut fixture: Fixture) {
+    fixture.lease_all().await;
+    let mut bench = fixture.online("bench-1", VIN, &[]).await;
+    let job = fixture.offered(VIN).await;
+    run(&mut fixture, &mut bench, &job).await;
+    let doubt = fixture.event(&mut bench, finished(attempt(&job), Verdict::InDoubt));
+    fixture.ingest(vec![doubt]).await;
+    let (store, now) = (fixture.store.clone(), fixture.now);
+    store
+        .take_over_job(job.job.id, "read back by hand", "supervisor", now)
+        .await
+        .unwrap();
+    let version = store.desired_list(&bench.device).await.unwrap().version;
+    let facts = fixture.facts(&bench, Some(store.generation()), version);
+    fixture.ingest(vec![Fixture::sync(&bench, facts)]).await;
+    assert!(fixture.list(&bench.device).await.is_empty(), "the bench knows");
+    for n in 0..MAX_OPEN_JOBS {
+        let mut request = fixture.request(&format!("WDB1110101B{n:06}"), "ESP");
+        request.device = Some(bench.device.clone());
+        store.create_job(request, now).await.unwrap();
+    }
+    assert_eq!(fixture.dispatch().await.offered.len(), MAX_OPEN_JOBS);
+}
+
 /// A local start, or a job that a restored database has lost.
 pub async fn an_unknown_job_is_reported(mut fixture: Fixture) {
     fixture.lease_all().await;
