@@ -1,7 +1,6 @@
 //! One network connection with an event loop of its own, as the product makes them (mqtt.md): polled by a task
 //! that does nothing else, manual acknowledgements, dropped with the connection.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -23,6 +22,8 @@ use crate::target::Target;
 
 /// How long a connect, a subscription or an acknowledgement may take.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long the first message of a resumed session may take: a broker may have to write or read files before.
+pub(crate) const FIRST_WITHIN: Duration = Duration::from_secs(10);
 /// Requests that the client's channel holds; they die with the connection.
 const REQUESTS: usize = 64;
 /// How long the sessions of a run live when it can't take them away.
@@ -351,26 +352,45 @@ impl Connection {
         }
     }
 
-    /// What arrives until nothing comes for `silence`, at most `most`. A connection that ends is an error.
+    /// What arrives, at most `most`: the first message within [`FIRST_WITHIN`], then until nothing comes for
+    /// `silence`. A connection that ends is an error.
     pub(crate) async fn collect(&mut self, most: usize, silence: Duration) -> Result<Vec<Message>, Fault> {
-        let mut messages = Vec::new();
-        while messages.len() < most {
-            match self.next(silence).await {
-                Ok(message) => messages.push(message),
-                Err(Fault::Timeout { .. }) => break,
-                Err(fault) => return Err(fault),
-            }
-        }
-        Ok(messages)
+        self.take(most, (FIRST_WITHIN, silence), false).await
     }
 
-    /// The same, each message acknowledged as it comes.
+    /// What a session brings that should be resumed, acknowledged. One that was lost has nothing to wait for.
+    pub(crate) async fn resume(&mut self, most: usize, silence: Duration) -> Result<Vec<Message>, Fault> {
+        if self.connack.session_present {
+            self.drain(most, silence).await
+        } else {
+            self.look(most, silence).await
+        }
+    }
+
+    /// The same as [`Connection::collect`], each message acknowledged as it comes.
     pub(crate) async fn drain(&mut self, most: usize, silence: Duration) -> Result<Vec<Message>, Fault> {
+        self.take(most, (FIRST_WITHIN, silence), true).await
+    }
+
+    /// What arrives where nothing may be expected; nothing is acknowledged.
+    pub(crate) async fn look(&mut self, most: usize, within: Duration) -> Result<Vec<Message>, Fault> {
+        self.take(most, (within, within), false).await
+    }
+
+    async fn take(
+        &mut self,
+        most: usize,
+        (first, then): (Duration, Duration),
+        acknowledge: bool,
+    ) -> Result<Vec<Message>, Fault> {
         let mut messages = Vec::new();
         while messages.len() < most {
-            match self.next(silence).await {
+            let patience = if messages.is_empty() { first } else { then };
+            match self.next(patience).await {
                 Ok(message) => {
-                    self.acknowledge(&message).await?;
+                    if acknowledge {
+                        self.acknowledge(&message).await?;
+                    }
                     messages.push(message);
                 }
                 Err(Fault::Timeout { .. }) => break,
@@ -482,67 +502,5 @@ async fn poll(events: &mut EventLoop, sinks: &Sinks) -> Ended {
             }
             _ => {}
         }
-    }
-}
-
-/// A payload that carries a number, padded to `size` bytes.
-pub(crate) fn numbered(number: u32, size: usize) -> Vec<u8> {
-    let mut payload = number.to_be_bytes().to_vec();
-    payload.resize(size.max(4), b'.');
-    payload
-}
-
-/// The number of such a payload.
-pub(crate) fn number(message: &Message) -> Option<u32> {
-    let bytes = message.payload.get(..4)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
-}
-
-/// The numbers of messages, in their order. One without a number counts as `u32::MAX`.
-pub(crate) fn numbers<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Vec<u32> {
-    messages
-        .into_iter()
-        .map(|message| number(message).unwrap_or(u32::MAX))
-        .collect()
-}
-
-/// Describes numbers shortly: runs as `first-last`.
-pub(crate) fn runs(numbers: &[u32]) -> String {
-    let mut runs: VecDeque<(u32, u32)> = VecDeque::new();
-    for &next in numbers {
-        match runs.back_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(next) => *last = next,
-            _ => runs.push_back((next, next)),
-        }
-    }
-    let text: Vec<_> = runs
-        .iter()
-        .take(6)
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}-{last}")
-            }
-        })
-        .collect();
-    let more = if runs.len() > 6 { ", …" } else { "" };
-    if text.is_empty() {
-        "nothing".to_owned()
-    } else {
-        format!("{}{more}", text.join(", "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_told_as_runs() {
-        assert_eq!(runs(&[]), "nothing");
-        assert_eq!(runs(&[0, 1, 2, 5, 4, 5]), "0-2, 5, 4-5");
-        assert_eq!(runs(&[0, 2, 4, 6, 8, 10, 12]), "0, 2, 4, 6, 8, 10, …");
-        assert_eq!(runs(&[u32::MAX, 0]), "4294967295, 0");
     }
 }

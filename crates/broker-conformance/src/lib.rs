@@ -12,6 +12,7 @@ mod checks;
 mod client;
 mod control;
 mod fault;
+mod number;
 mod raw;
 mod report;
 mod runner;

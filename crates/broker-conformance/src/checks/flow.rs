@@ -7,8 +7,9 @@ use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Subscribe};
 use tokio::time::Instant;
 
 use super::{SILENCE, SOON};
-use crate::client::{ANSWER_WITHIN, Answers, Connection, Wanted, numbered, numbers, runs};
+use crate::client::{ANSWER_WITHIN, Answers, Connection, Wanted};
 use crate::fault::Fault;
+use crate::number::{numbered, numbers, runs};
 use crate::raw::{Raw, Received};
 use crate::report::{Findings, Verdict};
 use crate::runner::Run;
@@ -16,6 +17,8 @@ use crate::runner::Run;
 /// What a slot's session takes at once by default, and what it may be set to.
 const SLOT: u16 = 250;
 const MOST: u16 = 2000;
+/// Messages that come later, while one waits for its acknowledgement.
+const LATER: u32 = 20;
 /// Messages for the reader that stands still: more than sockets hold.
 const FLOOD: u32 = 1500;
 const FLOOD_BYTES: usize = 4096;
@@ -43,7 +46,7 @@ pub(super) async fn queue(run: &Run, findings: &mut Findings) -> Result<(), Faul
     away(run, &wanted, &topic).await?;
     let answers = publish(run, "queue-writer", &topic, run.messages, 64).await?;
     let mut reader = run.open(&wanted).await?;
-    let arrived = numbers(&reader.drain(run.messages as usize, SILENCE).await?);
+    let arrived = numbers(&reader.resume(run.messages as usize, SILENCE).await?);
     let dropped = answers.accepted.saturating_sub(arrived.len());
     let in_order = arrived.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
     let mut measured = format!(
@@ -100,7 +103,27 @@ pub(super) async fn in_flight(run: &Run, findings: &mut Findings) -> Result<(), 
         most == usize::from(MOST),
         format!("{most} at once at receive maximum {MOST}{}", over(most, MOST)),
     );
-    Ok(())
+    while_waiting(run, findings).await
+}
+
+/// Whether messages that arrive at the broker later come while earlier ones wait for their acknowledgement.
+async fn while_waiting(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
+    let topic = run.topic("inflight", "waiting", "events");
+    let mut reader = run.session("inflight-waiting").await?;
+    reader.subscribe(&topic).await?;
+    publish(run, "waiting-writer", &topic, 1, 64).await?;
+    let first = reader.collect(1, SILENCE).await?;
+    publish(run, "waiting-writer", &topic, LATER, 64).await?;
+    let later = reader.look(LATER as usize, SILENCE).await?;
+    findings.judge(
+        "inflight.while_waiting",
+        first.len() == 1 && later.len() == LATER as usize,
+        format!(
+            "{} of {LATER} came while an earlier one was not acknowledged",
+            later.len()
+        ),
+    );
+    reader.disconnect().await
 }
 
 /// One reader takes nothing out of its socket while another takes all.

@@ -7,8 +7,9 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason, Publish, PublishProperties};
 
 use super::{SILENCE, SOON};
-use crate::client::{Wanted, numbered, numbers};
+use crate::client::Wanted;
 use crate::fault::Fault;
+use crate::number::{numbered, numbers};
 use crate::raw::{Raw, Received};
 use crate::report::{Findings, Verdict};
 use crate::runner::Run;

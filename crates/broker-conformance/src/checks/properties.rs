@@ -50,18 +50,27 @@ async fn kept(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
     writer.settled().await?;
     let message = reader.next(SOON).await?;
     reader.acknowledge(&message).await?;
-    let same_user = message.properties.user_properties == user;
+    let came = message.properties.user_properties;
+    let (ours, added) = came.split_at_checked(user.len()).unwrap_or((&came, &[]));
     let same_type = message.properties.content_type.as_deref() == Some(EVENT_CONTENT_TYPE);
+    let of_broker = match added {
+        [] => String::new(),
+        [first, ..] => format!(
+            " ({} more added by the broker, the first is {})",
+            added.len(),
+            first.0
+        ),
+    };
     findings.judge(
         "properties.kept",
-        same_user && same_type,
+        ours == user && same_type,
         format!(
-            "{} user properties {}, content type {}",
+            "{} user properties {}{of_broker}, content type {}",
             user.len(),
-            if same_user {
+            if ours == user {
                 "came in order".to_owned()
             } else {
-                format!("came as {:?}", message.properties.user_properties)
+                format!("came as {ours:?}")
             },
             if same_type {
                 "kept".to_owned()

@@ -6,9 +6,10 @@ use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::time::Instant;
 
 use super::SILENCE;
-use crate::client::{Connection, Wanted, numbered, numbers};
+use crate::client::{Connection, Wanted};
 use crate::control::Ending;
 use crate::fault::Fault;
+use crate::number::{numbered, numbers};
 use crate::report::{Findings, Verdict};
 use crate::runner::Run;
 
@@ -54,9 +55,9 @@ async fn over(run: &Run, findings: &mut Findings, id: &'static str, ending: Endi
     let mut reader = back(run, &Wanted::session(run.id(slot))).await?;
     let took = started.elapsed();
     let present = reader.connack.session_present;
-    let arrived = numbers(&reader.drain(MESSAGES as usize, SILENCE).await?);
+    let arrived = numbers(&reader.resume(MESSAGES as usize, SILENCE).await?);
     reader.subscribe(&presence).await?;
-    let retained = !reader.drain(1, SILENCE / 2).await?.is_empty();
+    let retained = !reader.look(1, SILENCE / 2).await?.is_empty();
     let all = arrived == (0..MESSAGES).collect::<Vec<_>>();
     findings.judge(
         id,

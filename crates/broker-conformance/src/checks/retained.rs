@@ -20,7 +20,7 @@ async fn retain(writer: &mut Connection, topic: &str, payload: &'static str) -> 
 async fn stored(run: &Run, name: &str, filter: &str) -> Result<Option<(String, bool)>, Fault> {
     let mut reader = run.passing(name).await?;
     reader.subscribe(filter).await?;
-    let first = reader.drain(1, SILENCE).await?;
+    let first = reader.look(1, SILENCE).await?;
     reader.disconnect().await?;
     let first = first.first();
     Ok(first.map(|message| {
