@@ -40,6 +40,8 @@ export function VinSearch() {
         if (vin === undefined) void navigate({ to: "/benches", search: { q: text } });
         else void navigate({ to: "/jobs", search: { vin } });
         setText("");
+        // Where the screen stays the same nothing else takes the focus, and the next / would be typed into the field.
+        input.current?.blur();
       }}
     >
       <Input
