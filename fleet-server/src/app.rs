@@ -109,8 +109,8 @@ pub struct App {
     endpoints: Endpoints,
     /// The broker inside the process, if there is one.
     broker: Option<Broker>,
-    ingest: Ingest,
     relay: Relay,
+    ingest: Ingest,
     tasks: Vec<JoinHandle<()>>,
     http: JoinHandle<std::io::Result<()>>,
     closing: CancellationToken,
@@ -225,11 +225,12 @@ impl App {
         })
         .map_err(StartError::Relay)?;
         let health = Health {
+            relay: relay.view(),
+            remote_store: config.store.database != Database::Sqlite,
             store: store_health,
             reach: way.reach,
             slots: ingest.slots.clone(),
             files: FilesHealth::default(),
-            relay: relay.view(),
             lease: config.ingest.lease,
         };
         let dispatch = DispatchHandle::default();

@@ -44,15 +44,15 @@ enum Command {
     ///
     /// Forward only; a database that is newer than this version is refused. With SQLite only while no server runs.
     Migrate,
-    /// Say that the database was put back from a backup; with SQLite only while no server runs on the data folder.
-    ///
-    /// Begins a new generation: every bench states again what it holds, and no job is offered until each has.
-    DeclareRestored,
     /// Look at the relay into Kafka, or let it go on after a restore.
     Relay {
         #[command(subcommand)]
         command: RelayCommand,
     },
+    /// Say that the database was put back from a backup; with SQLite only while no server runs on the data folder.
+    ///
+    /// Begins a new generation: every bench states again what it holds, and no job is offered until each has.
+    DeclareRestored,
 }
 
 /// Runs the program.

@@ -20,6 +20,8 @@ pub(crate) struct Health {
     pub(crate) slots: Slots,
     pub(crate) files: FilesHealth,
     pub(crate) relay: RelayView,
+    /// The database is a server of its own.
+    pub(crate) remote_store: bool,
     /// How long a slot may stay with an owner that is gone.
     pub(crate) lease: std::time::Duration,
 }
@@ -45,6 +47,13 @@ impl Health {
     /// The database can be used.
     pub(crate) fn store_is_usable(&self) -> bool {
         self.store.is_usable()
+    }
+
+    /// The state of a database server that can't even be read.
+    pub(crate) fn store_is_away(&self) -> Option<&'static str> {
+        let (state, _) = self.store.state();
+        let readable = matches!(state, "ok" | "read_only" | "full" | "failing");
+        (self.remote_store && !readable).then_some(state)
     }
 
     /// Each part as it is now.

@@ -93,6 +93,12 @@ problems! {
 }
 
 impl ApiError {
+    /// The database is in this named state; says what to do.
+    pub(crate) fn store_in_state(state: &str) -> Self {
+        let help = crate::storage::help(state).unwrap_or("try again; the server's log says more");
+        Self::store_unavailable(format!("state of the database: {state}; {help}"))
+    }
+
     /// Adds what is wrong with a procedure, by place.
     pub(crate) fn with_diagnostics(mut self, diagnostics: Vec<Diagnostic>) -> Self {
         self.diagnostics = diagnostics;
@@ -166,9 +172,7 @@ impl From<StoreError> for ApiError {
                 let text = error_chain(&error);
                 tracing::error!(error = text, "the store refused a request");
                 // Addresses and paths of the inside stay in the log.
-                let state = error.state();
-                let help = crate::storage::help(state).unwrap_or("try again; the server's log says more");
-                Self::store_unavailable(format!("the database is {state}: {help}"))
+                Self::store_in_state(error.state())
             }
         }
     }

@@ -149,6 +149,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::disable());
     long.merge(short)
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), store_is_there))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(
             TraceLayer::new_for_http()
@@ -166,6 +167,17 @@ async fn document() -> Json<utoipa::openapi::OpenApi> {
 
 async fn wrong_method(request: Request) -> ApiError {
     ApiError::method_not_allowed(format!("{} {}", request.method(), request.uri().path()))
+}
+
+/// While a database server is away, requests that need it are told so at once instead of waiting for it. One that
+/// takes no writes can still be read.
+async fn store_is_there(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    let needs_store = path.starts_with("/api/v1/") && path != "/api/v1/openapi.json";
+    match state.health.store_is_away() {
+        Some(word) if needs_store => ApiError::store_in_state(word).into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 /// Ends a request that takes too long with a problem document.

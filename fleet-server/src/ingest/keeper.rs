@@ -81,6 +81,11 @@ impl Keeper {
             told: None,
             looked: fleet_clock::boot_now(),
         };
+        tokio::select! {
+            () = self.health.usable() => {}
+            // Nothing was claimed.
+            () = self.leave.cancelled() => return,
+        }
         loop {
             let next = match self.look(&mut memory).await {
                 Ok(next) => {
@@ -176,6 +181,7 @@ impl Keeper {
         let terms = self.slots.terms();
         let now = fleet_clock::boot_now();
         if terms.is_empty() {
+            self.health.set_leases(None);
             memory.renewed = now;
             return Ok(());
         }

@@ -152,3 +152,23 @@ async fn a_restart_of_the_broker_under_load_loses_and_doubles_nothing() {
     store.close().await;
     drop(folder);
 }
+
+#[tokio::test]
+async fn a_broker_that_lost_its_sessions_leaves_nobody_connected() {
+    let mut mqtt = Mqtt::start().await;
+    let server = server(&mqtt, None).await;
+    until_ready(&server).await;
+    let mut bench = Bench::connect(&server, "bench-1").await;
+    bench.begin().await;
+    let online = |wanted: bool| move |bench: &serde_json::Value| bench["online"] == wanted;
+    server.until("/api/v1/benches/bench-1", online(true)).await;
+    // Killed before it has written anything: sessions, wills and what was retained are gone, and so is the bench.
+    drop(bench);
+    mqtt.broker.kill().unwrap();
+    mqtt.broker.restart().await.unwrap();
+    server.until("/api/v1/benches/bench-1", online(false)).await;
+    let bench = Bench::connect(&server, "bench-1").await;
+    bench.presence(true).await;
+    server.until("/api/v1/benches/bench-1", online(true)).await;
+    server.stop().await;
+}
