@@ -74,6 +74,16 @@ pub enum ReconcileError {
     /// A topic is not as it must be.
     #[error("{0:?}: see docs/kafka.md, Topics")]
     Topics(TopicsFound),
+    /// The retention of a topic is shorter than the backup is old.
+    #[error(
+        "partition {partition} of {topic} no longer has the records since the backup, so what was relayed can't be read back; nothing was changed (--force goes on with what is left: older events of benches may then come twice)"
+    )]
+    Retention {
+        /// The topic.
+        topic: &'static str,
+        /// The partition.
+        partition: i32,
+    },
     /// Kafka does not answer.
     #[error("Kafka does not answer: {0}")]
     Silent(String),
@@ -284,6 +294,14 @@ impl Work {
         let mut topics = Vec::new();
         let mut lease = Ok(());
         for topic in data_topics() {
+            let late = self.link.begins_late(topic, from);
+            let late = late
+                .map_err(|outcome| unexpected(&outcome))?
+                .filter(|_| !self.parts.force);
+            if let Some(partition) = late {
+                let topic = topic.name;
+                return Err(ReconcileError::Retention { topic, partition });
+            }
             let before = (found.records, found.others);
             let mut alive = || {
                 lease = self.renew();

@@ -23,7 +23,7 @@ mod upkeep;
 mod withdrawal;
 
 pub use concurrency::*;
-pub use fixture::Fixture;
+pub use fixture::{Bench, Fixture};
 pub use followers::*;
 pub use jobs::*;
 pub use leases::*;

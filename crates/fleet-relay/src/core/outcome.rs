@@ -463,7 +463,11 @@ impl Core {
                 then: Box::new(then),
             },
         };
-        let keep = matches!(self.state, RelayState::CursorLost | RelayState::LostData);
+        // Without the lease the database's own state says it; nothing is known of Kafka.
+        let keep = matches!(
+            self.state,
+            RelayState::CursorLost | RelayState::LostData | RelayState::Starting | RelayState::Standby
+        );
         if !keep {
             self.say(
                 RelayState::Failing,

@@ -129,6 +129,32 @@ impl KafkaLink {
         Ok(())
     }
 
+    /// A partition whose retention has taken records away that were written after a time (`None`: ever), if there
+    /// is one. Where it can't be told it counts as so.
+    ///
+    /// # Errors
+    /// What Kafka says.
+    pub fn begins_late(&self, topic: Topic, from: Option<Timestamp>) -> Result<Option<i32>, Outcome> {
+        let watched = |error: KafkaError| fault::outcome(&error, &self.watch);
+        if topic.compacted {
+            return Ok(None);
+        }
+        let options = options::reader(&self.config, &self.plant);
+        let consumer: BaseConsumer<Watch> =
+            options.create_with_context(self.watch.clone()).map_err(watched)?;
+        for place in self.places(&consumer, topic, from)?.elements() {
+            let (low, _) = consumer
+                .fetch_watermarks(topic.name, place.partition(), ANSWER_WITHIN)
+                .map_err(watched)?;
+            let at_begin =
+                matches!(place.offset(), Offset::Beginning) || place.offset() == Offset::Offset(low);
+            if low > 0 && at_begin {
+                return Ok(Some(place.partition()));
+            }
+        }
+        Ok(None)
+    }
+
     fn places(
         &self,
         consumer: &BaseConsumer<Watch>,

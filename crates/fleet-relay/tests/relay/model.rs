@@ -9,13 +9,11 @@
 //!
 //! Not in the model: partitions (a transaction spans them as one), records of other plants, lost data of Kafka.
 
-mod model {
-    pub(crate) mod db;
-    pub(crate) mod kafka;
-    pub(crate) mod world;
-}
+mod db;
+mod kafka;
+mod world;
 
-use model::world::{Mutation, run};
+use world::{Mutation, Seen, run};
 
 fn seeds() -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -27,7 +25,7 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn a_reader_sees_each_event_once_and_each_spool_in_order() {
-    let mut sum = model::world::Seen::default();
+    let mut sum = Seen::default();
     for seed in seeds() {
         match run(seed, None) {
             Ok(seen) => sum.add(&seen),
