@@ -21,8 +21,8 @@ password_of() { sed -n 's/^password = "\(.*\)"$/\1/p' "$1"; }
 credentials postgres.toml fleet "$(cat postgres-password)"
 
 hashes=
-for user in fleet-server bench-1 bench-2; do
-    case $user in fleet-server) file=mqtt-server.toml ;; *) file=mqtt-$user.toml ;; esac
+for user in fleet bench-1 bench-2; do
+    case $user in fleet) file=mqtt-server.toml ;; *) file=mqtt-$user.toml ;; esac
     credentials "$file" "$user" "$(password)"
     hashes="$hashes$user:$(password_of "$file")
 "

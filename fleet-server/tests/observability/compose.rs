@@ -362,15 +362,34 @@ async fn mosquitto_takes_its_configuration_and_lets_each_in_where_it_belongs() {
     let others = "vds/v1/plant-1/7/bench-2/events";
     let refused = PubAckReason::NotAuthorized;
     let taken = |answer: Result<PubAckReason, String>| answer.is_ok_and(|reason| reason != refused);
-    assert!(taken(publish(port, "fleet-server", &server, others).await));
+    assert!(taken(publish(port, "fleet", &server, others).await));
     assert!(taken(publish(port, "bench-1", &bench, own).await));
     assert_eq!(publish(port, "bench-1", &bench, others).await, Ok(refused));
-    assert_eq!(
-        publish(port, "fleet-server", &server, "elsewhere").await,
-        Ok(refused)
-    );
+    assert_eq!(publish(port, "fleet", &server, "elsewhere").await, Ok(refused));
+    let receipts = "vds/v1/plant-1/7/bench-1/receipts";
+    assert!(taken(publish(port, "fleet", &server, receipts).await));
+    assert_eq!(publish(port, "bench-1", &bench, receipts).await, Ok(refused));
     assert!(publish(port, "bench-1", &server, own).await.is_err());
     assert!(publish(port, "nobody", "", own).await.is_err());
+}
+
+#[test]
+fn mosquitto_has_the_settings_of_the_documentation() {
+    let documented = text("docs/brokers.md");
+    let (_, section) = documented.split_once("### Mosquitto\n").expect("a section");
+    let block = section.split("```").nth(1).expect("a block");
+    let conf = text("deploy/mosquitto.conf");
+    let own: BTreeSet<&str> = conf.lines().collect();
+    // Where files lie is the image's to say.
+    let places = ["persistence_location", "password_file", "acl_file"];
+    let settings: Vec<&str> = block
+        .lines()
+        .filter(|line| !line.is_empty() && !places.iter().any(|place| line.starts_with(place)))
+        .collect();
+    assert!(settings.len() >= 6, "{settings:?}");
+    for setting in settings {
+        assert!(own.contains(setting), "{setting}");
+    }
 }
 
 #[test]
