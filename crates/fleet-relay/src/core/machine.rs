@@ -13,11 +13,11 @@ use super::{CoreSettings, Step};
 use crate::{RelayHealth, RelayLag, RelayState};
 
 /// Without rows Kafka is asked this often whether it is there.
-pub(super) const PROBE: Duration = Duration::from_secs(3);
+pub(super) const PROBE: Duration = Duration::from_secs(2);
 /// How often it is counted what waits.
 const MEASURE: Duration = Duration::from_secs(3);
 /// An answer that takes longer is called hanging.
-pub(super) const HANGING: Duration = Duration::from_secs(5);
+pub(super) const HANGING: Duration = Duration::from_secs(4);
 /// How long it stands still before it looks again, where only a person can help.
 pub(super) const PARKED: Duration = Duration::from_secs(4);
 

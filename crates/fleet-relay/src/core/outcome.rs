@@ -104,7 +104,8 @@ impl Core {
             (Phase::Advancing { .. } | Phase::Refusing { .. }, Outcome::Advanced(Advanced::TermLost)) => {
                 self.lost_lease();
             }
-            (Phase::Reporting { .. }, Outcome::Generation(generation)) => {
+            (Phase::Reporting { detail, .. }, Outcome::Generation(generation)) => {
+                self.say(RelayState::CursorLost, detail);
                 self.generation = generation;
                 self.reported = Some((self.cursor, generation));
                 self.park(now);
@@ -210,9 +211,9 @@ impl Core {
             "Kafka's cursor stands at row {} of database life {}: {why}",
             self.cursor.seq, self.cursor_generation
         );
-        self.say(RelayState::CursorLost, detail.clone());
         // Once for each life of the database: a look every few seconds is no new alarm.
         if self.reported == Some((self.cursor, self.generation)) {
+            self.say(RelayState::CursorLost, detail);
             self.park(now);
             return;
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use fleet_relay::{KafkaConfig, KafkaCredentials, RelayState, SaslMechanism};
-use fleet_store::{AlarmKind, Page};
+use fleet_store::AlarmKind;
 use fleet_testkit::services::{Credentials, KafkaOptions};
 
 use crate::plant::{LONG, Plant, SOON, committed, config, kafka, once_and_in_order, until};
@@ -51,15 +51,7 @@ async fn a_kafka_that_is_not_there_is_unreachable() -> anyhow::Result<()> {
     let relay = plant.relay(&KafkaConfig::new(port.to_string()))?;
     let health = until(&relay, RelayState::Unreachable, SOON).await?;
     assert!(health.detail.contains(&port.to_string()), "{}", health.detail);
-    let end = Instant::now() + SOON;
-    loop {
-        let alarms = plant.store().alarms(&Page::default()).await?.items;
-        if alarms.iter().any(|alarm| alarm.kind == AlarmKind::KafkaDown) {
-            break;
-        }
-        assert!(Instant::now() < end, "no alarm: {alarms:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    plant.alarmed(AlarmKind::KafkaDown).await?;
     let stopped = Instant::now();
     relay.stop().await;
     assert!(stopped.elapsed() < SOON);
@@ -132,10 +124,5 @@ async fn a_kafka_without_its_cursor_has_lost_data() -> anyhow::Result<()> {
         .await?;
     let health = until(&relay, RelayState::LostData, SOON).await?;
     assert!(health.detail.contains("no cursor"), "{}", health.detail);
-    let alarms = plant.store().alarms(&Page::default()).await?.items;
-    assert!(
-        alarms.iter().any(|alarm| alarm.kind == AlarmKind::KafkaLostData),
-        "{alarms:?}"
-    );
-    Ok(())
+    plant.alarmed(AlarmKind::KafkaLostData).await
 }

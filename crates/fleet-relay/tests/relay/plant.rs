@@ -10,7 +10,7 @@ use bytes::Bytes;
 use fleet_domain::{AttemptRef, JobId, PlantId, StoreGeneration};
 use fleet_relay::{KafkaConfig, RelayHandle, RelayHealth, RelayObserver, RelayParts, RelayState};
 use fleet_store::conformance::{Bench, Fixture};
-use fleet_store::{InboundMessage, LedgerTotals, Store};
+use fleet_store::{AlarmKind, InboundMessage, LedgerTotals, Page, Store};
 use fleet_store_sqlite::SqliteStore;
 use fleet_testkit::services::{Kafka, KafkaOptions, KafkaRecord};
 use tempfile::TempDir;
@@ -132,6 +132,19 @@ impl Plant {
 
     pub(crate) async fn totals(&self) -> anyhow::Result<LedgerTotals> {
         Ok(self.store().ledger_totals().await?)
+    }
+
+    /// Waits for an alarm.
+    pub(crate) async fn alarmed(&self, kind: AlarmKind) -> anyhow::Result<()> {
+        let end = std::time::Instant::now() + SOON;
+        loop {
+            let alarms = self.store().alarms(&Page::default()).await?.items;
+            if alarms.iter().any(|alarm| alarm.kind == kind) {
+                return Ok(());
+            }
+            ensure!(std::time::Instant::now() < end, "no alarm {kind:?}: {alarms:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Waits until nothing waits for the relay.

@@ -51,11 +51,7 @@ async fn a_wrong_topic_stops_the_relay_by_name_until_it_is_right() -> anyhow::Re
     kafka.delete_topic("vds.job-events.v1").await?;
     let health = until(&relay, RelayState::TopicMissing, SOON).await?;
     assert!(health.detail.contains("vds.job-events.v1"), "{}", health.detail);
-    let alarms = plant.store().alarms(&Page::default()).await?.items;
-    assert!(
-        alarms.iter().any(|alarm| alarm.kind == AlarmKind::RelayStopped),
-        "{alarms:?}"
-    );
+    plant.alarmed(AlarmKind::RelayStopped).await?;
     kafka.create_topic("vds.job-events.v1", 3, &[]).await?;
     until(&relay, RelayState::Ok, LONG).await?;
     plant.write(5).await;
@@ -111,11 +107,7 @@ async fn a_record_that_kafka_will_never_take_is_a_dead_letter_and_the_relay_goes
         letters.iter().all(|letter| letter.code == "too_large"),
         "{letters:?}"
     );
-    let alarms = plant.store().alarms(&Page::default()).await?.items;
-    assert!(
-        alarms.iter().any(|alarm| alarm.kind == AlarmKind::Unrelayable),
-        "{alarms:?}"
-    );
+    plant.alarmed(AlarmKind::Unrelayable).await?;
     let records = committed(&kafka, &plant.id).await?;
     let seqs: Vec<u64> = records
         .iter()
