@@ -80,7 +80,7 @@ impl Health {
     fn slots_check(&self) -> Check {
         let all = usize::from(Slot::COUNT);
         let (ready, terms, view) = (self.slots.ready(), self.slots.terms().len(), self.slots.view());
-        let others = view.leased.saturating_sub(terms);
+        let (others, leased) = (view.others, view.others + terms);
         let how = match others {
             0 => format!("{ready} of {all} are owned and connected"),
             _ => format!("{ready} of {all} are owned and connected here, {others} belong to other servers"),
@@ -90,14 +90,14 @@ impl Health {
         let without_owner = view
             .incomplete_since
             .is_some_and(|since| fleet_clock::boot_now().saturating_sub(since) > patience);
-        let (state, help) = if view.leased < all && without_owner {
+        let (state, help) = if leased < all && without_owner {
             let help = "no server owns these slots: the benches keep their events; look at the checks of store and \
                         broker of every replica";
             ("not_owned", Some(help))
         } else if ready < terms {
             let help = "the slots' sessions are not connected: look at the check of the broker";
             ("not_connected", Some(help))
-        } else if view.leased < all {
+        } else if leased < all {
             ("handing_over", Some("wait a moment: slots change hands"))
         } else {
             ("ok", None)

@@ -118,7 +118,7 @@ impl Keeper {
         if silent_for >= self.lease {
             // Nobody can renew without the database, so what was seen last does not hold any more.
             self.slots.set_view(|view| {
-                view.leased = 0;
+                view.others = 0;
                 view.incomplete_since.get_or_insert(memory.looked);
             });
         }
@@ -376,17 +376,19 @@ impl Keeper {
 
     fn keep_view(&self, leases: &[SlotLease], replicas: &[ReplicaRow], memory: &Memory) {
         let now = fleet_clock::wall_now();
-        let leased = leases
+        let is_other = |owner: &String| *owner != self.identity.owner;
+        let others = leases
             .iter()
-            .filter(|lease| lease.owner.is_some() && lease.expires_at > now)
+            .filter(|lease| lease.expires_at > now && lease.owner.as_ref().is_some_and(is_other))
             .count();
+        let terms = self.slots.terms().len();
         self.slots.set_view(|view| {
-            let complete = leased >= usize::from(Slot::COUNT);
+            let complete = others + terms >= usize::from(Slot::COUNT);
             view.incomplete_since = match (complete, view.incomplete_since) {
                 (true, _) => None,
                 (false, since) => since.or_else(|| Some(fleet_clock::boot_now())),
             };
-            view.leased = leased;
+            view.others = others;
             view.replicas = replicas.len();
             view.refused.clone_from(&memory.refused);
         });

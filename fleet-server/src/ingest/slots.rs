@@ -55,9 +55,9 @@ pub(super) struct SlotState {
 /// How the slots of the plant stand, as the keeper saw them last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PlantView {
-    /// Slots with a living lease, of any replica.
-    pub(crate) leased: usize,
-    /// Boot time since when not all are.
+    /// Slots with a living lease of another replica.
+    pub(crate) others: usize,
+    /// Boot time since when some slots have no owner.
     pub(crate) incomplete_since: Option<Duration>,
     /// Replicas that are alive.
     pub(crate) replicas: usize,
@@ -92,7 +92,7 @@ impl Slots {
             states: Arc::new(states),
             look: Arc::new(Notify::new()),
             view: watch::Sender::new(PlantView {
-                leased: 0,
+                others: 0,
                 incomplete_since: Some(fleet_clock::boot_now()),
                 replicas: 0,
                 refused: None,
@@ -103,10 +103,6 @@ impl Slots {
 
     pub(super) fn state(&self, slot: Slot) -> Option<&SlotState> {
         self.states.get(usize::from(slot.number()))
-    }
-
-    pub(super) fn states(&self) -> impl Iterator<Item = &SlotState> {
-        self.states.iter()
     }
 
     /// Whose a slot is.

@@ -79,7 +79,9 @@ impl RelayCommand {
         let done = runtime.block_on(async {
             match self {
                 Self::Status => status(config).await,
-                Self::Reconcile { force } => reconcile(config, force).await.map(|report| format!("{report}\n")),
+                Self::Reconcile { force } => {
+                    reconcile(config, force).await.map(|report| format!("{report}\n"))
+                }
             }
         });
         match done {

@@ -22,7 +22,7 @@ async fn own(options: PostgresOptions) -> (Postgres, String, TempDir) {
     let server = Postgres::start(&folder.path().join("postgres"), options)
         .await
         .expect("PostgreSQL starts");
-    let url = server.create_database("fleet").await.expect("a database");
+    let url = server.url();
     (server, url, folder)
 }
 
@@ -47,8 +47,9 @@ fn said(output: &Output) -> String {
 
 #[tokio::test]
 async fn a_bench_is_served_from_postgresql() {
-    let server = server(&new_database().await).await.with_procedure().await;
+    let server = server(&new_database().await).await;
     until_ready(&server).await;
+    let server = server.with_procedure().await;
     let mut bench = Bench::connect(&server, "bench-1").await;
     bench.begin().await;
     server

@@ -81,10 +81,10 @@ impl Plant {
     }
 
     fn load(&self, seconds: u64) -> Load {
-        let pause = Duration::from_millis(60);
+        let pause = Duration::from_millis(100);
         let plan = Plan {
-            benches: 24,
-            events: seconds * 1000 / 60,
+            benches: 16,
+            events: seconds * 1000 / 100,
             pause,
         };
         Load::start(self.mqtt.broker.address().port(), plan)
@@ -94,8 +94,9 @@ impl Plant {
 #[tokio::test]
 async fn replicas_share_the_slots_and_any_of_them_serves_everything() {
     let plant = Plant::new().await;
-    let a = plant.replica("a").await.with_procedure().await;
+    let a = plant.replica("a").await;
     until_ready(&a).await;
+    let a = a.with_procedure().await;
     until_shares(&a, &[("a", 16)], TEN_SECONDS).await;
     let b = plant.replica("b").await;
     until_shares(&a, &[("a", 8), ("b", 8)], TEN_SECONDS).await;
@@ -157,7 +158,7 @@ async fn an_orderly_stop_hands_over_at_once_and_loses_and_doubles_nothing() {
     // The other one, restarted under load, while a new one comes.
     let a = plant.replica("a").await;
     b.restart().await;
-    load.receipted(Duration::from_mins(1)).await;
+    load.receipted(Duration::from_mins(2)).await;
     until_shares(&a, &[("a", 8), ("b", 8)], SOON).await;
     let text = String::from_utf8(a.get("/metrics").await.bytes).unwrap();
     assert!(
@@ -184,7 +185,7 @@ async fn a_killed_replica_s_slots_have_an_owner_within_ten_seconds() {
     let took = until_shares(&a, &[("a", 16)], TEN_SECONDS).await;
     until_state(&a, "slots", "ok").await;
     assert!(took < TEN_SECONDS, "{took:?}");
-    load.receipted(Duration::from_mins(1)).await;
+    load.receipted(Duration::from_mins(2)).await;
     judge(&*plant.store().await, plan).await;
     let text = String::from_utf8(a.get("/metrics").await.bytes).unwrap();
     assert!(
@@ -222,7 +223,7 @@ async fn a_replica_that_stood_still_is_fenced_and_does_not_steal_its_slots_back(
         assert!(stayed || after.term == before.term + 1, "{before:?} {after:?}");
     }
     assert_ne!(terms(&before), terms(&after));
-    load.receipted(Duration::from_mins(1)).await;
+    load.receipted(Duration::from_mins(2)).await;
     judge(&*store, plan).await;
     let log = std::fs::read_to_string(b.log()).unwrap();
     assert!(log.contains("a slot was lost"), "it noticed: {log}");
@@ -266,7 +267,7 @@ async fn all_replicas_restarting_at_once_settle() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     tokio::join!(a.restart(), b.restart());
     until_shares(&a, &[("a", 8), ("b", 8)], SOON).await;
-    load.receipted(Duration::from_mins(1)).await;
+    load.receipted(Duration::from_mins(2)).await;
     until_ready(&a).await;
     until_ready(&b).await;
     judge(&*plant.store().await, plan).await;
@@ -283,6 +284,7 @@ async fn files_lie_in_the_shared_folder_and_one_that_is_not_there_is_named() {
         as_replica(config, "b", &plant.database, &plant.mqtt, apart.path());
     })
     .await;
+    until_ready(&b).await;
     until_ready(&a).await;
     a.put("/api/v1/artifacts/image/1.0", "bytes").await.expect(201);
     let path = "/api/v1/artifacts/image/1.0";
@@ -290,6 +292,7 @@ async fn files_lie_in_the_shared_folder_and_one_that_is_not_there_is_named() {
         .await
         .problem(503, "artifact_not_here", "another folder");
     let c = plant.replica("c").await;
+    until_ready(&c).await;
     assert_eq!(c.get(path).await.bytes, b"bytes");
     for server in [a, b, c] {
         server.stop().await;

@@ -115,7 +115,12 @@ pub(super) async fn until_ready(server: &Server) {
 
 /// How many slots each replica owns, by the part of its owner before the id of its start.
 pub(super) async fn shares(server: &Server) -> Vec<(String, usize)> {
-    let replicas = server.get("/api/v1/replicas").await.expect(200);
+    let answer = server.get("/api/v1/replicas").await;
+    if answer.status != 200 {
+        answer.problem(503, "store_unavailable", "a server that has just started");
+        return Vec::new();
+    }
+    let replicas = answer.json();
     let items = replicas["items"].as_array().expect("items");
     items
         .iter()
