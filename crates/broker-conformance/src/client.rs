@@ -490,7 +490,7 @@ async fn poll(events: &mut EventLoop, sinks: &Sinks) -> Ended {
                         answers.refused += 1;
                         answers.refusal = Some(reason);
                     }
-                })
+                });
             }
             Event::Outgoing(Outgoing::PubAck(_)) => {
                 sinks.answers.send_modify(|answers| answers.acks_sent += 1);

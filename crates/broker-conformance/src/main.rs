@@ -149,12 +149,12 @@ async fn check(call: Call, broker: &str) -> anyhow::Result<ExitCode> {
     // Not parsed by clap: it would repeat an address that holds a password.
     let mut target: Target = match broker.parse() {
         Ok(target) => target,
-        Err(error) => return wrong_call(&anyhow::Error::from(error)),
+        Err(error) => return Ok(wrong_call(&anyhow::Error::from(error))),
     };
     if let (Some(username), Some(file)) = (call.username, &call.password_file) {
         target.credentials = match Credentials::from_file(username, file) {
             Ok(credentials) => Some(credentials),
-            Err(error) => return wrong_call(&error.into()),
+            Err(error) => return Ok(wrong_call(&error.into())),
         };
     }
     let unique = format!("conformance-{:08x}", fleet_clock::jitter_seed() & 0xFFFF_FFFF);
@@ -193,14 +193,14 @@ async fn check(call: Call, broker: &str) -> anyhow::Result<ExitCode> {
                 ExitCode::SUCCESS
             })
         }
-        Err(error @ RunError::UnknownCheck { .. }) => wrong_call(&error.into()),
+        Err(error @ RunError::UnknownCheck { .. }) => Ok(wrong_call(&error.into())),
         Err(error) => Err(error.into()),
     }
 }
 
-fn wrong_call(error: &anyhow::Error) -> anyhow::Result<ExitCode> {
+fn wrong_call(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {error:#}");
-    Ok(ExitCode::from(2))
+    ExitCode::from(2)
 }
 
 fn main() -> anyhow::Result<ExitCode> {

@@ -19,14 +19,13 @@ use crate::target::Target;
 /// Largest packet that is read.
 const MAX_READ: u32 = 4 * 1024 * 1024;
 
-/// What came.
-#[derive(Debug)]
-pub(crate) enum Received {
-    Packet(Packet),
+/// Why there is no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPacket {
     /// The other side closed or reset the connection, or sent what is no packet.
     Closed,
-    /// Nothing within the time.
-    Nothing,
+    /// Nothing came within the time.
+    Silence,
 }
 
 /// A connection.
@@ -77,10 +76,8 @@ impl Raw {
             .map(|known| Login::new(&known.username, known.password()));
         raw.send(&Packet::Connect(connect, will, login)).await?;
         match raw.receive(ANSWER_WITHIN).await {
-            Received::Packet(Packet::ConnAck(connack)) if connack.code == ConnectReturnCode::Success => {
-                Ok((raw, connack))
-            }
-            Received::Packet(Packet::ConnAck(connack)) => Err(Fault::Refused {
+            Ok(Packet::ConnAck(connack)) if connack.code == ConnectReturnCode::Success => Ok((raw, connack)),
+            Ok(Packet::ConnAck(connack)) => Err(Fault::Refused {
                 code: format!("{:?}", connack.code),
             }),
             _ => Err(Fault::Timeout {
@@ -108,19 +105,21 @@ impl Raw {
     }
 
     /// The next packet.
-    pub(crate) async fn receive(&mut self, within: Duration) -> Received {
-        timeout(within, self.read()).await.unwrap_or(Received::Nothing)
+    pub(crate) async fn receive(&mut self, within: Duration) -> Result<Packet, NoPacket> {
+        timeout(within, self.read())
+            .await
+            .unwrap_or(Err(NoPacket::Silence))
     }
 
-    async fn read(&mut self) -> Received {
+    async fn read(&mut self) -> Result<Packet, NoPacket> {
         loop {
             match Packet::read(&mut self.buffer, Some(MAX_READ)) {
-                Ok(packet) => return Received::Packet(packet),
+                Ok(packet) => return Ok(packet),
                 Err(Error::InsufficientBytes(_)) => {}
-                Err(_) => return Received::Closed,
+                Err(_) => return Err(NoPacket::Closed),
             }
             match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) | Err(_) => return Received::Closed,
+                Ok(0) | Err(_) => return Err(NoPacket::Closed),
                 Ok(_) => {}
             }
         }

@@ -275,7 +275,7 @@ async fn groups(run: &Run, checks: &[&'static Check], progress: &dyn Progress) -
 async fn group(run: &Run, name: &str) -> Vec<CheckReport> {
     let started = Instant::now();
     let mut findings = Findings::default();
-    let result = match timeout(GROUP_WITHIN, checks::measure(name, run, &mut findings)).await {
+    let result = match timeout(GROUP_WITHIN, Box::pin(checks::measure(name, run, &mut findings))).await {
         Ok(result) => result,
         Err(_) => Err(Fault::Timeout {
             what: "end of the check".to_owned(),

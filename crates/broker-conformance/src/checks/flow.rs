@@ -1,5 +1,6 @@
 //! How much the broker keeps and hands out, and what a reader that stands still does to the others.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -10,7 +11,7 @@ use super::{SILENCE, SOON};
 use crate::client::{ANSWER_WITHIN, Answers, Connection, Wanted};
 use crate::fault::Fault;
 use crate::number::{numbered, numbers, runs};
-use crate::raw::{Raw, Received};
+use crate::raw::Raw;
 use crate::report::{Findings, Verdict};
 use crate::runner::Run;
 
@@ -55,13 +56,13 @@ pub(super) async fn queue(run: &Run, findings: &mut Findings) -> Result<(), Faul
         arrived.len()
     );
     if answers.refused > 0 {
-        measured += &format!(", {} refused ({:?})", answers.refused, answers.refusal);
+        let _ = write!(measured, ", {} refused ({:?})", answers.refused, answers.refusal);
     }
     if dropped > 0 {
-        measured += &format!(", {dropped} acknowledged and dropped");
+        let _ = write!(measured, ", {dropped} acknowledged and dropped");
     }
     if !in_order {
-        measured += &format!("; not in order: {}", runs(&arrived));
+        let _ = write!(measured, "; not in order: {}", runs(&arrived));
     }
     findings.judge(
         "queue.offline",
@@ -133,7 +134,7 @@ pub(super) async fn slow(run: &Run, findings: &mut Findings) -> Result<(), Fault
     let mut subscribe = Subscribe::new(Filter::new(&topic, QoS::AtLeastOnce), None);
     subscribe.pkid = 1;
     still.send(&Packet::Subscribe(subscribe)).await?;
-    let Received::Packet(Packet::SubAck(_)) = still.receive(ANSWER_WITHIN).await else {
+    let Ok(Packet::SubAck(_)) = still.receive(ANSWER_WITHIN).await else {
         return Err(Fault::Timeout {
             what: "answer to a subscription".to_owned(),
             within: ANSWER_WITHIN,

@@ -10,7 +10,7 @@ use super::{SILENCE, SOON};
 use crate::client::Wanted;
 use crate::fault::Fault;
 use crate::number::{numbered, numbers};
-use crate::raw::{Raw, Received};
+use crate::raw::{NoPacket, Raw};
 use crate::report::{Findings, Verdict};
 use crate::runner::Run;
 
@@ -84,16 +84,14 @@ async fn to_server(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
                 ),
             )
         }
-        Err(fault) => (false, format!("{fault}; PUBACK {}", told(&answers.refusal))),
+        Err(fault) => (false, format!("{fault}; PUBACK {}", told(answers.refusal))),
     };
     findings.judge("large.to_server", good, measured);
     reader.disconnect().await
 }
 
-fn told(refusal: &Option<PubAckReason>) -> String {
-    refusal
-        .as_ref()
-        .map_or_else(|| "said success".to_owned(), |reason| format!("said {reason:?}"))
+fn told(refusal: Option<PubAckReason>) -> String {
+    refusal.map_or_else(|| "said success".to_owned(), |reason| format!("said {reason:?}"))
 }
 
 async fn to_bench(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
@@ -156,20 +154,20 @@ async fn above(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
     // The broker may close while it is written.
     let sent = raw.send(&Packet::Publish(packet)).await;
     let (is_told, what) = match raw.receive(SOON).await {
-        Received::Packet(Packet::Disconnect(goodbye)) => (
+        Ok(Packet::Disconnect(goodbye)) => (
             true,
             format!(
                 "answered with {:?} (0x{:02X})",
                 goodbye.reason_code, goodbye.reason_code as u8
             ),
         ),
-        Received::Packet(Packet::PubAck(ack)) => (
+        Ok(Packet::PubAck(ack)) => (
             ack.reason != PubAckReason::Success,
-            format!("PUBACK {}", told(&Some(ack.reason))),
+            format!("PUBACK {}", told(Some(ack.reason))),
         ),
-        Received::Packet(other) => (false, format!("answered with {other:?}")),
-        Received::Closed => (false, "the connection was closed without a word".to_owned()),
-        Received::Nothing => (
+        Ok(other) => (false, format!("answered with {other:?}")),
+        Err(NoPacket::Closed) => (false, "the connection was closed without a word".to_owned()),
+        Err(NoPacket::Silence) => (
             false,
             format!(
                 "no answer within {} s{}",

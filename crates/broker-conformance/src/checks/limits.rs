@@ -23,7 +23,7 @@ pub(super) async fn limits(run: &Run, findings: &mut Findings) -> Result<(), Fau
             ..Wanted::session(run.id("limits"))
         })
         .await?;
-    granted(client.connack.properties.clone(), findings, days);
+    granted(client.connack.properties.as_ref(), findings, days);
     alias(run, &mut client, findings).await?;
     client.disconnect().await
 }
@@ -53,23 +53,22 @@ async fn alias(run: &Run, client: &mut Connection, findings: &mut Findings) -> R
     Ok(())
 }
 
-fn granted(properties: Option<ConnAckProperties>, findings: &mut Findings, days: u32) {
-    let packet = properties.as_ref().and_then(|p| p.max_packet_size);
+fn granted(properties: Option<&ConnAckProperties>, findings: &mut Findings, days: u32) {
+    let packet = properties.and_then(|p| p.max_packet_size);
     findings.judge(
         "limits.packet_size",
         packet.is_none_or(|size| size as usize >= MAX_PACKET_BYTES),
         packet.map_or("no limit is told".to_owned(), |size| format!("{size} bytes")),
     );
-    let qos = properties.as_ref().and_then(|p| p.max_qos).unwrap_or(2);
+    let qos = properties.and_then(|p| p.max_qos).unwrap_or(2);
     findings.judge("limits.qos", qos >= 1, format!("up to QoS {qos}"));
-    let retain = properties.as_ref().and_then(|p| p.retain_available).unwrap_or(1) == 1;
+    let retain = properties.and_then(|p| p.retain_available).unwrap_or(1) == 1;
     findings.judge(
         "limits.retain",
         retain,
         if retain { "available" } else { "not available" },
     );
     let wildcard = properties
-        .as_ref()
         .and_then(|p| p.wildcard_subscription_available)
         .unwrap_or(1)
         == 1;
@@ -78,19 +77,13 @@ fn granted(properties: Option<ConnAckProperties>, findings: &mut Findings, days:
         wildcard,
         if wildcard { "available" } else { "not available" },
     );
-    let expiry = properties
-        .as_ref()
-        .and_then(|p| p.session_expiry_interval)
-        .unwrap_or(days);
+    let expiry = properties.and_then(|p| p.session_expiry_interval).unwrap_or(days);
     findings.judge(
         "limits.session_expiry",
         expiry >= days,
         format!("{days} s asked for, {expiry} s granted"),
     );
-    let window = properties
-        .as_ref()
-        .and_then(|p| p.receive_max)
-        .unwrap_or(u16::MAX);
+    let window = properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX);
     let verdict = match window {
         SLOT_WINDOW.. => Verdict::Ok,
         MAX_WINDOW.. => Verdict::Borne,
@@ -98,10 +91,7 @@ fn granted(properties: Option<ConnAckProperties>, findings: &mut Findings, days:
     };
     findings.note("limits.receive_maximum", verdict, format!("{window} publishes"));
     let ours = u16::try_from(KEEP_ALIVE.as_secs()).unwrap_or(u16::MAX);
-    let keep_alive = properties
-        .as_ref()
-        .and_then(|p| p.server_keep_alive)
-        .unwrap_or(ours);
+    let keep_alive = properties.and_then(|p| p.server_keep_alive).unwrap_or(ours);
     let verdict = match keep_alive {
         same if same == ours => Verdict::Ok,
         1..=LONGEST_KEEP_ALIVE => Verdict::Borne,
