@@ -16,6 +16,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
 const TOPICS: [&str; 3] = ["vds.results.v1", "vds.job-events.v1", "vds.device-state.v1"];
@@ -120,7 +121,11 @@ fn assign(consumer: &BaseConsumer, topics: &[&str]) -> anyhow::Result<BTreeSet<i
         }
     }
     consumer.assign(&all)?;
-    Ok(all.elements().iter().map(|part| part.partition()).collect())
+    Ok(all
+        .elements()
+        .iter()
+        .map(TopicPartitionListElem::partition)
+        .collect())
 }
 
 /// MUST: a plant's database was put back from a backup.

@@ -53,8 +53,7 @@ pub fn highs_digest(highs: &[KafkaHigh]) -> Option<String> {
         hash.update(format!("{} {} {}\n", high.device, high.spool, high.seq));
     }
     let digest = hash.finalize();
-    let short = digest.iter().take(8);
-    Some(short.map(|byte| format!("{byte:02x}")).collect())
+    Some(hex::encode(digest.get(..8)?))
 }
 
 /// A record with our key that is no cursor.

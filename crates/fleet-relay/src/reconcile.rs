@@ -214,7 +214,7 @@ struct Work {
 
 impl Work {
     fn run(&mut self) -> Result<ReconcileReport, ReconcileError> {
-        self.until_done(|link| link.connect())?;
+        self.until_done(KafkaLink::connect)?;
         // A topic that was lost is made anew here: a person says that it may.
         let create = self.parts.config.create_topics;
         match self.until_answered(|link| link.check_topics(create))? {

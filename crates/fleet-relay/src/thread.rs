@@ -218,9 +218,10 @@ impl Relay {
         }
         if before.state != health.state {
             let (state, before, detail) = (health.state.as_str(), before.state.as_str(), &health.detail);
-            match health.help {
-                Some(help) => tracing::error!(state, before, detail, help, "relay"),
-                None => tracing::info!(state, before, detail, "relay"),
+            if let Some(help) = health.help {
+                tracing::error!(state, before, detail, help, "relay");
+            } else {
+                tracing::info!(state, before, detail, "relay");
             }
         }
         self.parts.observer.health(&health);

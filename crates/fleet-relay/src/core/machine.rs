@@ -294,9 +294,18 @@ impl Core {
             },
             Phase::Initialising => Step::Init,
             Phase::ReadingCursor => Step::ReadCursor,
-            Phase::Comparing => self.read(self.cursor, 1),
-            Phase::CatchingUp { from, .. } => self.read(from, self.settings.batch_rows),
-            Phase::Fetching => self.read(self.cursor, self.limit),
+            Phase::Comparing => Step::Read {
+                after: self.cursor,
+                limit: 1,
+            },
+            Phase::CatchingUp { from, .. } => Step::Read {
+                after: from,
+                limit: self.settings.batch_rows,
+            },
+            Phase::Fetching => Step::Read {
+                after: self.cursor,
+                limit: self.limit,
+            },
             Phase::Refusing { row, code, reason } => self.with_term(|term| Step::Refuse {
                 term,
                 row,
@@ -326,19 +335,15 @@ impl Core {
                 self.put_away(then, now);
                 self.step(now)
             }
-            Phase::Releasing { then } => match self.lease {
-                Some(lease) => Step::Release(lease.term),
-                None => {
-                    self.without_lease(&then, now);
-                    self.step(now)
+            Phase::Releasing { then } => {
+                if let Some(lease) = self.lease {
+                    return Step::Release(lease.term);
                 }
-            },
+                self.without_lease(&then, now);
+                self.step(now)
+            }
             Phase::Ended => Step::End,
         }
-    }
-
-    fn read(&self, after: OutboxCursor, limit: u32) -> Step {
-        Step::Read { after, limit }
     }
 
     fn with_term(&self, step: impl FnOnce(RelayTerm) -> Step) -> Step {
@@ -351,7 +356,10 @@ impl Core {
     fn idle(&mut self, until: Duration, now: Duration) -> Step {
         if now >= until {
             self.phase = Phase::Fetching;
-            return self.read(self.cursor, self.limit);
+            return Step::Read {
+                after: self.cursor,
+                limit: self.limit,
+            };
         }
         if now >= self.probe_at {
             self.phase = Phase::Probing;

@@ -14,7 +14,7 @@ impl Core {
     pub fn done(&mut self, outcome: Outcome, now: Duration) {
         match std::mem::replace(&mut self.asked, Asked::Nothing) {
             Asked::Nothing | Asked::Alarm => {}
-            Asked::Renew => self.renewed(outcome, now),
+            Asked::Renew => self.renewed(&outcome, now),
             Asked::Measure => {
                 self.next_measure(now);
                 if let Outcome::Measured(lag) = outcome {
@@ -31,7 +31,7 @@ impl Core {
                     self.waiting_since = None;
                     match outcome {
                         Outcome::Kafka(fault) => self.kafka_fault(fault, now),
-                        Outcome::Store(fault) => self.store_fault(fault, now),
+                        Outcome::Store(fault) => self.store_fault(&fault, now),
                         outcome => self.went_well(outcome, now),
                     }
                 }
@@ -39,7 +39,7 @@ impl Core {
         }
     }
 
-    fn renewed(&mut self, outcome: Outcome, now: Duration) {
+    fn renewed(&mut self, outcome: &Outcome, now: Duration) {
         let next = now + self.settings.lease / 3;
         match outcome {
             Outcome::Renewed(true) => {
@@ -79,14 +79,15 @@ impl Core {
                     Phase::Fetching
                 };
             }
-            (Phase::Comparing | Phase::Fetching, Outcome::Rows(OutboxRead::CursorLost))
-            | (Phase::Advancing { .. }, Outcome::Advanced(Advanced::CursorLost))
-            | (Phase::Refusing { .. }, Outcome::Advanced(Advanced::CursorLost))
-            | (Phase::CatchingUp { .. }, Outcome::Rows(OutboxRead::CursorLost)) => {
+            (
+                Phase::Comparing | Phase::Fetching | Phase::CatchingUp { .. },
+                Outcome::Rows(OutboxRead::CursorLost),
+            )
+            | (Phase::Advancing { .. } | Phase::Refusing { .. }, Outcome::Advanced(Advanced::CursorLost)) => {
                 self.cursor_lost("this database does not have it", now);
             }
             (Phase::CatchingUp { already, .. }, Outcome::Rows(OutboxRead::Rows(rows))) => {
-                self.catch_up(already, &rows)
+                self.catch_up(already, &rows);
             }
             (Phase::Fetching, Outcome::Rows(OutboxRead::Rows(rows))) => self.fetched(rows, now),
             (Phase::Refusing { .. }, Outcome::Advanced(Advanced::Done)) => self.phase = Phase::Fetching,
@@ -445,7 +446,7 @@ impl Core {
         };
     }
 
-    fn store_fault(&mut self, fault: StoreFault, now: Duration) {
+    fn store_fault(&mut self, fault: &StoreFault, now: Duration) {
         if fault.term_lost {
             self.lost_lease();
             return;

@@ -116,25 +116,27 @@ pub(super) fn of_send(error: &KafkaError) -> Outcome {
 pub(super) fn of_delivery(error: &KafkaError) -> KafkaFault {
     let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
     let text = error.to_string();
-    by_code(code, text.clone()).unwrap_or_else(|| match code {
-        Code::Fatal | Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => {
+    match by_code(code, text.clone()) {
+        Some(fault) => fault,
+        None if matches!(
+            code,
+            Code::Fatal | Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch
+        ) =>
+        {
             KafkaFault::Fatal(text)
         }
-        _ => KafkaFault::Abort(text),
-    })
+        None => KafkaFault::Abort(text),
+    }
 }
 
 /// Of an error that the client reports by itself. `None`: nothing that a call waits for.
 pub(super) fn trouble(code: Code, reason: &str) -> Option<Trouble> {
     let kind = match code {
         code if is_refusal(code) => TroubleKind::Refused,
-        Code::Resolve | Code::AllBrokersDown => TroubleKind::Unreachable,
-        // The code is the same for a refused connection and for one on which nothing is answered.
-        Code::BrokerTransportFailure | Code::OperationTimedOut if reason.contains("timed out") => {
-            TroubleKind::Silent
-        }
-        Code::BrokerTransportFailure => TroubleKind::Unreachable,
         Code::OperationTimedOut => TroubleKind::Silent,
+        // The code is the same for a refused connection and for one on which nothing is answered.
+        Code::BrokerTransportFailure if reason.contains("timed out") => TroubleKind::Silent,
+        Code::BrokerTransportFailure | Code::Resolve | Code::AllBrokersDown => TroubleKind::Unreachable,
         _ => return None,
     };
     Some(Trouble {

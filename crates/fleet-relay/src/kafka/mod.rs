@@ -132,7 +132,7 @@ impl KafkaLink {
     /// Begins a transaction.
     pub fn begin(&self) -> Outcome {
         self.watch.begin();
-        self.with(|producer| producer.begin_transaction())
+        self.with(rdkafka::producer::Producer::begin_transaction)
     }
 
     /// Gives a record to the producer.

@@ -11,6 +11,7 @@
 
 mod db;
 mod kafka;
+mod person;
 mod world;
 
 use world::{Mutation, Seen, run};

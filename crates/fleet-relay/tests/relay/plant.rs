@@ -20,7 +20,7 @@ pub(crate) const DATA: [&str; 3] = ["vds.results.v1", "vds.job-events.v1", "vds.
 /// "Within 10 s" of the requirements.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// What has no limit of its own: a machine that compiles beside it is slow.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 /// A Kafka of one test.
 pub(crate) async fn kafka(folder: &Path, options: KafkaOptions) -> anyhow::Result<Kafka> {
@@ -52,6 +52,18 @@ async fn open(file: &Path, plant: &PlantId) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(
         SqliteStore::open(file, plant.clone(), now, generation).await?,
     ))
+}
+
+/// Copies a database's file.
+fn copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    // The write-ahead log belongs to it.
+    for end in ["", "-wal"] {
+        let from = PathBuf::from(format!("{}{end}", from.display()));
+        if from.exists() {
+            std::fs::copy(&from, format!("{}{end}", to.display()))?;
+        }
+    }
+    Ok(())
 }
 
 impl Plant {
@@ -105,7 +117,7 @@ impl Plant {
             state.to_be_bytes()[0]
         });
         if let InboundMessage::Event(event) = &mut items[0].message {
-            event.bytes = Bytes::from_iter(noise);
+            event.bytes = noise.collect::<Bytes>();
         }
         self.fixture.ingest(items).await;
     }
@@ -174,19 +186,16 @@ impl Plant {
     pub(crate) fn back_up(&self) -> anyhow::Result<PathBuf> {
         let backup = self.folder.path().join("backup.db");
         let database = self.folder.path().join("fleet.db");
-        // The write-ahead log belongs to it.
-        for end in ["", "-wal"] {
-            let from = PathBuf::from(format!("{}{end}", database.display()));
-            if from.exists() {
-                std::fs::copy(&from, format!("{}{end}", backup.display()))?;
-            }
-        }
+        copy(&database, &backup)?;
         Ok(backup)
     }
 
     /// Goes on with the backup's database. What the bench wrote since is still on the bench.
     pub(crate) async fn restore(&mut self, backup: &Path) -> anyhow::Result<()> {
-        self.fixture.store = open(backup, &self.id).await?;
+        let name = format!("restored-{}.db", fleet_clock::new_uuid());
+        let database = self.folder.path().join(name);
+        copy(backup, &database)?;
+        self.fixture.store = open(&database, &self.id).await?;
         self.fixture.now = fleet_clock::wall_now();
         self.fixture.lease_all().await;
         Ok(())

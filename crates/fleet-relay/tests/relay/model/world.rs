@@ -1,19 +1,19 @@
 //! Two relays, a person who reconciles, and everything that can go wrong between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fleet_domain::StoreGeneration;
 use fleet_relay::core::{Core, CoreSettings, KafkaFault, Outcome, Step, StoreFault, TopicsFound};
-use fleet_relay::{KafkaCursor, RelayLag, RelayState, highs_digest};
-use fleet_store::{OutboxCursor, RelayTerm};
+use fleet_relay::{KafkaCursor, RelayLag, RelayState};
 use uuid::Uuid;
 
 use super::db::{Db, spool_of};
 use super::kafka::{Kafka, Producer, What};
+use super::person::Person;
 
 const SPOOLS: usize = 4;
-const LEASE: Duration = Duration::from_secs(6);
+pub(super) const LEASE: Duration = Duration::from_secs(6);
 const TRANSACTION: Duration = Duration::from_secs(15);
 
 /// A rule that is taken away.
@@ -76,7 +76,7 @@ impl Seen {
     }
 }
 
-struct Random(u64);
+pub(super) struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -87,17 +87,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    fn percent(&mut self, percent: u64) -> bool {
+    pub(super) fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 }
 
-struct Relay {
-    core: Core,
+pub(super) struct Relay {
+    pub(super) core: Core,
     owner: String,
     producer: Option<Producer>,
     /// Of a mutation: the cursor as it was when the producer was made.
@@ -106,31 +106,21 @@ struct Relay {
     late: Option<KafkaCursor>,
 }
 
-/// A reconciliation in its steps.
-struct Person {
-    owner: String,
-    term: Option<RelayTerm>,
-    producer: Option<Producer>,
-    place: Option<OutboxCursor>,
-    /// What the database was made to know.
-    highs: Option<String>,
-}
-
-struct World {
-    random: Random,
-    now: Duration,
-    kafka: Kafka,
-    db: Db,
+pub(super) struct World {
+    pub(super) random: Random,
+    pub(super) now: Duration,
+    pub(super) kafka: Kafka,
+    pub(super) db: Db,
     backup: Option<Db>,
-    db_down: bool,
-    relays: [Relay; 2],
-    person: Option<Person>,
+    pub(super) db_down: bool,
+    pub(super) relays: [Relay; 2],
+    pub(super) person: Option<Person>,
     /// What the benches have; they send again what the database lacks.
     benches: [u64; SPOOLS],
     poison: BTreeSet<(usize, u64)>,
-    processes: u64,
-    mutation: Option<Mutation>,
-    seen: Seen,
+    pub(super) processes: u64,
+    pub(super) mutation: Option<Mutation>,
+    pub(super) seen: Seen,
 }
 
 /// Runs one seed. An error says which property does not hold.
@@ -395,13 +385,11 @@ impl World {
             }
             other => panic!("{other:?} is not Kafka's"),
         };
-        match result {
-            Ok(()) => Outcome::Done,
-            Err(_) => {
-                self.seen.fenced += 1;
-                fenced()
-            }
+        if result.is_ok() {
+            return Outcome::Done;
         }
+        self.seen.fenced += 1;
+        fenced()
     }
 
     fn send(&mut self, which: usize) -> Result<(), super::kafka::Fenced> {
@@ -466,93 +454,6 @@ impl World {
             5..=7 => Outcome::Pending(None),
             _ => Outcome::Done,
         }
-    }
-
-    /// One step of `fleet-server relay reconcile`; it may be killed before each.
-    fn reconcile(&mut self) {
-        let lost = |relay: &Relay| relay.core.health().state == RelayState::CursorLost;
-        if self.random.percent(10) {
-            self.person = None;
-        }
-        if self.db_down || self.kafka.hanging {
-            return;
-        }
-        let Some(mut person) = self.person.take() else {
-            if self.relays.iter().any(lost) {
-                self.processes += 1;
-                self.person = Some(Person {
-                    owner: format!("person-{}", self.processes),
-                    term: None,
-                    producer: None,
-                    place: None,
-                    highs: None,
-                });
-            }
-            return;
-        };
-        if self.reconcile_step(&mut person).is_some() {
-            self.person = Some(person);
-        }
-    }
-
-    /// `None` when it ends.
-    fn reconcile_step(&mut self, person: &mut Person) -> Option<()> {
-        let Some(term) = person.term else {
-            person.term = self.db.claim(&person.owner, self.now, LEASE);
-            return Some(());
-        };
-        if !self.db.renew(term, self.now, LEASE) {
-            return None;
-        }
-        let Some(producer) = &mut person.producer else {
-            let mut producer = Producer::new("relay".to_owned());
-            if self.mutation == Some(Mutation::ReconcileWithoutInit) {
-                producer.id = "person".to_owned();
-            }
-            self.kafka.init(&mut producer, true);
-            person.producer = Some(producer);
-            return Some(());
-        };
-        let Some(place) = person.place else {
-            let needed = self.kafka.cursor().is_some_and(|cursor| {
-                cursor.seq < self.db.relayed().seq
-                    || cursor.highs != highs_digest(&self.db.look().highs)
-                    || self.db.after(cursor.place(), 1, true) == fleet_store::OutboxRead::CursorLost
-            });
-            if !needed {
-                self.db.release(term);
-                return None;
-            }
-            let mut highs = BTreeMap::<usize, u64>::new();
-            for what in self.kafka.visible() {
-                if let What::Event(spool, position) = what {
-                    let high = highs.entry(*spool).or_default();
-                    *high = (*position).max(*high);
-                }
-            }
-            if std::env::var("RELAY_TRACE").is_ok() {
-                println!("found {highs:?}");
-            }
-            person.place = Some(self.db.begin_reconciled(&highs));
-            person.highs = highs_digest(&self.db.look().highs);
-            return Some(());
-        };
-        let cursor = KafkaCursor {
-            seq: place.seq,
-            token: place.token,
-            store_generation: self.db.generation,
-            relay_term: term.0,
-            at: "2026-05-04T06:00:00Z".parse().unwrap(),
-            highs: person.highs.clone(),
-        };
-        let sent = self
-            .kafka
-            .send(producer, vec![What::Restored, What::Cursor(cursor)], self.now);
-        if sent.is_ok() && self.kafka.commit(producer).is_ok() {
-            self.seen.reconciled += 1;
-            self.db.release(term);
-        }
-        None
     }
 
     /// Faults end; what is left to do is done.
