@@ -106,6 +106,10 @@ pub struct DeviceRow {
 
 /// A bench as the batch changes it.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about one batch, none of which excludes another"
+)]
 pub struct DeviceState {
     /// Its row; `last_ordinal` and `newest_spool` are the ledger's.
     pub row: DeviceRow,
