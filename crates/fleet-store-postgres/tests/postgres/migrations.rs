@@ -92,6 +92,12 @@ async fn schema(url: &str) -> Vec<String> {
     lines
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
 #[test]
 fn a_released_migration_is_never_edited() {
     let frozen = std::fs::read_to_string(fixtures().join("frozen.txt")).unwrap();
@@ -101,11 +107,7 @@ fn a_released_migration_is_never_edited() {
         .map(|(version, sum)| (version.parse().unwrap(), sum))
         .collect();
     for migration in MIGRATOR.iter() {
-        let sum: String = migration
-            .checksum
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let sum = hexadecimal(&migration.checksum);
         assert_eq!(
             frozen.get(&migration.version),
             Some(&sum.as_str()),

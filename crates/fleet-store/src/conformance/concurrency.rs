@@ -118,7 +118,10 @@ pub async fn two_dispatchers_never_give_a_vehicle_away_twice(mut fixture: Fixtur
             assert_eq!(offered.insert(job, device), None, "offered twice");
         }
         let counts = ingested.unwrap().counts;
-        assert_eq!((counts.stored, counts.unprojected), (open.len() as u64 * 3, 0));
+        assert_eq!(
+            (counts.stored, counts.unprojected),
+            (3 * u64::try_from(open.len()).unwrap(), 0)
+        );
     }
     assert_eq!(offered.len(), VEHICLES * JOBS_OF_A_VEHICLE);
     for job in offered.into_keys() {
