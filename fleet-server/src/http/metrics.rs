@@ -37,9 +37,9 @@ pub(super) async fn metrics(_: Principal, State(state): State<AppState>) -> Resp
         }
     }
     let checks = status::checks(&state).await;
-    for check in &checks {
-        metrics.components.set(&check.name, &check.state);
-    }
+    metrics
+        .components
+        .set_all(checks.iter().map(|check| (&*check.name, &*check.state)));
     metrics.components.set_ready(status::is_ready(&checks));
     metrics
         .slots

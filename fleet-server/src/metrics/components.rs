@@ -85,14 +85,17 @@ impl ComponentMetrics {
         metrics
     }
 
-    /// A component is in this state now; the state before is left.
-    pub(crate) fn set(&self, component: &str, state: &str) {
+    /// The components are in these states now; the states before are left. Nothing is known of a component that is
+    /// not named: none of its states is 1.
+    pub(crate) fn set_all<'a>(&self, states: impl Iterator<Item = (&'a str, &'a str)>) {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = current.insert(component.to_owned(), state.to_owned());
-        if let Some(before) = before.filter(|before| before != state) {
-            self.write(component, &before, 0);
+        for (component, state) in std::mem::take(&mut *current) {
+            self.write(&component, &state, 0);
         }
-        self.write(component, state, 1);
+        for (component, state) in states {
+            self.write(component, state, 1);
+            current.insert(component.to_owned(), state.to_owned());
+        }
     }
 
     /// Whether the server is ready.

@@ -177,7 +177,7 @@ function Servers({ replicas }: { replicas: Replicas }) {
 function Server({ replica }: { replica: Replica }) {
   return (
     <tr>
-      <th scope="row">
+      <th scope="row" className="wrap">
         <bdi className="strong">{replica.owner}</bdi>
         {replica.this ? <span className="quiet"> · {i18n._("this one")}</span> : null}
         <div className="quiet">
@@ -194,7 +194,7 @@ function Server({ replica }: { replica: Replica }) {
           <span className="none">–</span>
         )}
       </td>
-      <td>
+      <td className="wrap">
         <bdi>{replica.broker}</bdi>
       </td>
       <td className="end">

@@ -1,3 +1,4 @@
+import { i18n } from "@lingui/core";
 import type { UseQueryResult } from "@tanstack/react-query";
 import { type ReactNode, useId } from "react";
 import { Failure, Skeleton } from "./states";
@@ -16,7 +17,7 @@ export function Panel({ title, aside, children }: { title: string; aside?: React
   );
 }
 
-/** Shows a query's skeleton, its failure or its data. Data that is there stays when a later fetch fails. */
+/** Shows a query's skeleton, its failure or its data. Data that is there stays when a later fetch fails, and says so. */
 export function Fetched<T>({
   query,
   rows,
@@ -26,7 +27,18 @@ export function Fetched<T>({
   rows: number;
   children: (data: T) => ReactNode;
 }) {
-  if (query.data !== undefined) return <>{children(query.data)}</>;
+  if (query.data !== undefined) {
+    return (
+      <>
+        {query.isRefetchError ? (
+          <p className="callout" data-weight="warning">
+            {i18n._("Not current: the last request failed.")}
+          </p>
+        ) : null}
+        {children(query.data)}
+      </>
+    );
+  }
   if (query.isError) return <Failure error={query.error} retry={() => void query.refetch()} />;
   return <Skeleton rows={rows} />;
 }

@@ -178,6 +178,19 @@ describe("the servers of the plant", () => {
     expect(await violations(page)).toEqual([]);
   });
 
+  test("say so when they are no longer current", async () => {
+    const { page } = opened;
+    await page.goto(`${url}/system`);
+    await page.getByRole("img", { name: "Slots: 0 1 2 3 4 5 6 7" }).waitFor();
+    mock.mode = "error";
+    const servers = page.getByRole("region", { name: "Servers of the plant" });
+    await servers.getByText("Not current: the last request failed.").waitFor({ timeout: 15_000 });
+    expect(await page.getByRole("img", { name: "Slots: 0 1 2 3 4 5 6 7" }).count()).toBe(1);
+    expect(await violations(page)).toEqual([]);
+    mock.mode = "normal";
+    await servers.getByText("Not current").waitFor({ state: "detached", timeout: 10_000 });
+  });
+
   test("and the figures add up as the ledger says", async () => {
     const { page } = opened;
     await page.goto(`${url}/system`);

@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { BenchPage, JobPage } from "../../../src/api/types";
+import type { BenchPage, JobPage, Readiness, Replicas } from "../../../src/api/types";
 import { violations } from "../axe";
 import { launch, type Opened, openContext } from "../chromium";
 
@@ -67,6 +67,14 @@ test("each of the first jobs opens with its verdict", async () => {
     const word = (job.verdict ?? job.state).replaceAll("_", " ");
     await check(`/jobs/${job.id}`, [job.vin, word, job.id], `server-job-${job.kind}`);
   }
+});
+
+test("the system's parts and servers are those of the API", async () => {
+  const { checks } = await read<Readiness>("/readyz");
+  const { items } = await read<Replicas>("/api/v1/replicas");
+  const owners = items.map((replica) => replica.owner);
+  await check("/system", [...checks.map((part) => part.detail), ...owners], "server-system");
+  expect(await opened.page.locator(".part").count()).toBe(checks.length);
 });
 
 test("a link into the page is answered with the page, an unknown part of the API with a problem", async () => {
