@@ -260,9 +260,6 @@ impl FeedTask {
         let mut live_waiting: HashMap<String, Live> = HashMap::new();
         let mut live_sent: HashMap<String, Instant> = HashMap::new();
         loop {
-            if !self.health.is_usable() {
-                self.health.usable().await;
-            }
             let now = Instant::now();
             let next = [
                 Some(now + LOOK),
@@ -275,7 +272,10 @@ impl FeedTask {
                 Some(arrival) = self.live.recv() => self.take_live(&arrival, &mut live_waiting),
                 () = tokio::time::sleep_until(next) => {}
             }
-            if let Err(error) = self.look(&mut read, &mut waiting).await {
+            // Live messages go on without the store.
+            if self.health.is_usable()
+                && let Err(error) = self.look(&mut read, &mut waiting).await
+            {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the change log could not be read"
