@@ -71,7 +71,7 @@ pub(super) fn producer(config: &KafkaConfig, plant: &PlantId) -> ClientConfig {
 }
 
 /// Measured in docs/adr/0011.
-const COMPRESSION: &str = "lz4";
+const COMPRESSION: &str = "zstd";
 
 /// For reading what is committed.
 pub(super) fn reader(config: &KafkaConfig, plant: &PlantId) -> ClientConfig {
