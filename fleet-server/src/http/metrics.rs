@@ -53,10 +53,10 @@ async fn read_store(store: &dyn Store, metrics: &StoreMetrics) -> Result<(), Sto
     metrics.set_counts(&store.counts().await?);
     metrics.set_awaited(store.awaited_benches().await?.len() as u64);
     let replicas = store.replicas(now).await?.len() as u64;
-    let leases = store.slot_leases().await?;
-    let leased = leases
+    let slots = store.slot_leases().await?;
+    let leased = slots
         .iter()
-        .filter(|lease| lease.owner.is_some() && lease.expires_at > now)
+        .filter(|slot| slot.owner.is_some() && slot.expires_at > now)
         .count();
     metrics.set_replicas(replicas, leased as u64);
     let oldest = store.relay_row().await?.oldest_waiting;
