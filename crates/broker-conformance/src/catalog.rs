@@ -178,7 +178,7 @@ pub const CHECKS: &[Check] = &[
     ),
     required(
         "takeover.complete",
-        "no message is lost at a take-over, and the order stays",
+        "no message is lost at a take-over; another order of what was not acknowledged is borne",
         "what is lost is sent again after 10 s only",
         &[embedded("file storage of the broker, as the server sets it")],
     ),

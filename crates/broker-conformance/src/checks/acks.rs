@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::SILENCE;
+use super::{PAUSE, SILENCE};
 use crate::fault::Fault;
 use crate::number::{number, numbered, numbers, runs};
 use crate::report::Findings;
@@ -26,7 +26,7 @@ pub(super) async fn acks(run: &Run, findings: &mut Findings) -> Result<(), Fault
     }
     writer.settled().await?;
     let mut reader = run.session("acks").await?;
-    let messages = reader.collect(MESSAGES as usize, SILENCE).await?;
+    let messages = reader.collect(MESSAGES as usize, PAUSE).await?;
     let later = reader.look(usize::MAX, LIVE_FOR).await?;
     let seen: Vec<_> = messages.iter().chain(&later).filter_map(number).collect();
     let different: BTreeSet<_> = seen.iter().collect();
@@ -51,7 +51,8 @@ pub(super) async fn acks(run: &Run, findings: &mut Findings) -> Result<(), Fault
     reader.settled().await?;
     reader.cut().await;
     let mut reader = run.session("acks").await?;
-    let again = reader.drain(MESSAGES as usize, SILENCE).await?;
+    let mut again = reader.drain((MESSAGES - ACKNOWLEDGED) as usize, PAUSE).await?;
+    again.extend(reader.look(usize::MAX, SILENCE).await?);
     let marked = again.iter().filter(|message| message.dup).count();
     let open: Vec<_> = (ACKNOWLEDGED..MESSAGES).collect();
     findings.judge(

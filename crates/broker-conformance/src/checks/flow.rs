@@ -7,7 +7,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Subscribe};
 use tokio::time::Instant;
 
-use super::{SILENCE, SOON};
+use super::{PAUSE, SILENCE, SOON};
 use crate::client::{ANSWER_WITHIN, Answers, Connection, Wanted};
 use crate::fault::Fault;
 use crate::number::{numbered, numbers, runs};
@@ -47,7 +47,7 @@ pub(super) async fn queue(run: &Run, findings: &mut Findings) -> Result<(), Faul
     away(run, &wanted, &topic).await?;
     let answers = publish(run, "queue-writer", &topic, run.messages, 64).await?;
     let mut reader = run.open(&wanted).await?;
-    let arrived = numbers(&reader.resume(run.messages as usize, SILENCE).await?);
+    let arrived = numbers(&reader.resume(run.messages as usize, PAUSE).await?);
     let dropped = answers.accepted.saturating_sub(arrived.len());
     let in_order = arrived.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
     let mut measured = format!(

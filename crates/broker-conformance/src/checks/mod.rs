@@ -22,6 +22,8 @@ use crate::runner::Run;
 
 /// Longest wait for something that should come at once.
 const SOON: Duration = Duration::from_secs(10);
+/// Longest pause among messages that must all come. A good broker on a busy machine makes some.
+const PAUSE: Duration = Duration::from_secs(6);
 /// So long nothing comes: nothing more will come.
 const SILENCE: Duration = Duration::from_secs(2);
 

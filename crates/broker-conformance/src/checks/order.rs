@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::SILENCE;
+use super::{PAUSE, SILENCE};
 use crate::client::Message;
 use crate::fault::Fault;
 use crate::number::{numbered, numbers, runs};
@@ -53,7 +53,7 @@ async fn plain(run: &Run, findings: &mut Findings) -> Result<(), Fault> {
     reader.subscribe(&run.topic("order", "+", "events")).await?;
     let writers = futures::future::try_join_all((0..PUBLISHERS).map(|p| publish(run, "order", p)));
     let wanted = (PUBLISHERS * EACH) as usize;
-    let (_, messages) = futures::future::try_join(writers, reader.drain(wanted, SILENCE)).await?;
+    let (_, messages) = futures::future::try_join(writers, reader.drain(wanted, PAUSE)).await?;
     let all: Vec<_> = (0..EACH).collect();
     let topics = by_topic(&messages);
     let bad = topics.iter().find(|(_, numbers)| **numbers != all);

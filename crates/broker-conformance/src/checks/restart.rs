@@ -5,7 +5,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::v5::PublishProperties;
 use tokio::time::Instant;
 
-use super::SILENCE;
+use super::{PAUSE, SILENCE};
 use crate::client::{Connection, Wanted};
 use crate::control::Ending;
 use crate::fault::Fault;
@@ -55,7 +55,7 @@ async fn over(run: &Run, findings: &mut Findings, id: &'static str, ending: Endi
     let mut reader = back(run, &Wanted::session(run.id(slot))).await?;
     let took = started.elapsed();
     let present = reader.connack.session_present;
-    let arrived = numbers(&reader.resume(MESSAGES as usize, SILENCE).await?);
+    let arrived = numbers(&reader.resume(MESSAGES as usize, PAUSE).await?);
     reader.subscribe(&presence).await?;
     let retained = !reader.look(1, SILENCE / 2).await?.is_empty();
     let all = arrived == (0..MESSAGES).collect::<Vec<_>>();

@@ -1,6 +1,6 @@
 //! Sessions: over an absence, and apart from each other.
 
-use super::SILENCE;
+use super::PAUSE;
 use crate::client::Wanted;
 use crate::fault::Fault;
 use crate::number::{numbered, numbers, runs};
@@ -26,7 +26,7 @@ pub(super) async fn absence(run: &Run, findings: &mut Findings) -> Result<(), Fa
     // No subscription is made: the session has it.
     let mut reader = run.session("absent").await?;
     let present = reader.connack.session_present;
-    let messages = reader.resume(MESSAGES as usize, SILENCE).await?;
+    let messages = reader.resume(MESSAGES as usize, PAUSE).await?;
     let arrived = numbers(&messages);
     findings.judge(
         "session.absence",
@@ -60,14 +60,14 @@ pub(super) async fn isolation(run: &Run, findings: &mut Findings) -> Result<(), 
         writer.publish(&topic, numbered(n, 100)).await?;
     }
     writer.settled().await?;
-    let of_first = numbers(&first.resume(MESSAGES as usize, SILENCE).await?);
+    let of_first = numbers(&first.resume(MESSAGES as usize, PAUSE).await?);
     first.disconnect().await?;
     // The end of one session must not touch the other.
     let gone = run.open(&Wanted::passing(run.id("isolated-a"))).await?;
     gone.disconnect().await?;
     let mut second = run.session("isolated-b").await?;
     let present = second.connack.session_present;
-    let of_second = numbers(&second.resume(MESSAGES as usize, SILENCE).await?);
+    let of_second = numbers(&second.resume(MESSAGES as usize, PAUSE).await?);
     let again = run.session("isolated-a").await?;
     let ended = !again.connack.session_present;
     findings.judge(

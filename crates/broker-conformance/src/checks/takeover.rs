@@ -138,13 +138,18 @@ fn judge(seen: &Seen, findings: &mut Findings) {
     );
     findings.judge("takeover.first_message", worst <= HANDED_OVER, text);
     let missing = MESSAGES as usize - seen.numbers.range(..MESSAGES).count();
-    let order = seen
-        .back
-        .map(|(last, next)| format!("; {next} came after {last}"))
-        .unwrap_or_default();
-    findings.judge(
+    // The ledger takes only what is next; what came early is thrown away and sent again.
+    let verdict = match (missing, seen.back) {
+        (0, None) => Verdict::Ok,
+        (0, Some(_)) => Verdict::Borne,
+        _ => Verdict::NotMet,
+    };
+    let order = seen.back.map_or(String::new(), |(last, next)| {
+        format!("; {next} came after {last}")
+    });
+    findings.note(
         "takeover.complete",
-        missing == 0 && seen.back.is_none(),
+        verdict,
         format!("{missing} of {MESSAGES} lost over {ROUNDS} take-overs{order}"),
     );
 }

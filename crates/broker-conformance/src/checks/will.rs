@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::report::Findings;
 use crate::runner::Run;
 
-const DELAY: Duration = Duration::from_secs(2);
+const DELAY: Duration = Duration::from_secs(3);
 /// A will may come so much later than its delay.
 const LATE: Duration = Duration::from_secs(3);
 /// Clocks that count whole seconds may be so early.
