@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
-use fleet_domain::StoreGeneration;
-use fleet_store::Store;
+use fleet_domain::{DeviceId, StoreGeneration};
+use fleet_store::{BenchFilter, EventRow, OutboxRow, Page, Store};
 use fleet_store_postgres::{PostgresOptions, PostgresStore};
 use serde_json::Value;
 
@@ -72,25 +72,22 @@ async fn open(plant: &Plant) -> anyhow::Result<Arc<dyn Store>> {
     Ok(Arc::new(store))
 }
 
-/// The outbox has each event that was not refused once, a bench's events in order.
+/// The database has each event that was not refused once, and took a bench's events in order.
 pub(crate) async fn database(store: &dyn Store, made: &[Made]) -> anyhow::Result<()> {
     let mut arrived = Vec::new();
-    let mut after = 0;
+    let mut page = Page {
+        limit: PAGE,
+        after: None,
+    };
     loop {
-        let rows = store.outbox_read(after, PAGE).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.seq;
-        arrived.extend(rows.into_iter().map(|row| Arrived {
-            lane: row.event.device.to_string(),
-            at: format!("outbox row {}", row.seq),
-            place: Place {
-                device: row.event.device.to_string(),
-                spool: row.event.spool,
-                seq: row.event.seq,
-            },
-            id: row.event.id,
-            hash: hash(&row.event.bytes),
-        }));
+        let benches = store.benches(&BenchFilter::default(), &page).await?;
+        for bench in benches.items {
+            arrived.extend(of_bench(store, &bench.device).await?);
+        }
+        page.after = benches.next;
+        if page.after.is_none() {
+            break;
+        }
     }
     let faults = judge(made, &arrived);
     ensure!(
@@ -98,7 +95,55 @@ pub(crate) async fn database(store: &dyn Store, made: &[Made]) -> anyhow::Result
         "the database of {} events:\n{faults}",
         made.len()
     );
+    // Relayed rows are cleaned up, so only what is there can be judged: in order, and nothing that is nowhere else.
+    let mut faults = judge(made, &outbox(store).await?);
+    faults.lost.clear();
+    ensure!(faults.is_none(), "the outbox of {} events:\n{faults}", made.len());
     Ok(())
+}
+
+/// A bench's events in the order in which they were taken.
+async fn of_bench(store: &dyn Store, device: &DeviceId) -> anyhow::Result<Vec<Arrived>> {
+    let mut taken = Vec::new();
+    for spool in store.bench_ledger(device).await? {
+        let mut from = 1;
+        loop {
+            let rows = store.events(device, spool.spool, from, PAGE).await?;
+            let Some(last) = rows.last() else { break };
+            from = last.seq + 1;
+            taken.extend(rows.into_iter().map(|row| {
+                let at = format!("{} as stored", row.received_at);
+                ((row.received_at, spool.ordinal, row.seq), arrived(&row, at))
+            }));
+        }
+    }
+    taken.sort_by_key(|(taken, _)| *taken);
+    Ok(taken.into_iter().map(|(_, arrived)| arrived).collect())
+}
+
+async fn outbox(store: &dyn Store) -> anyhow::Result<Vec<Arrived>> {
+    let (mut rows, mut after) = (Vec::new(), 0);
+    loop {
+        let page = store.outbox_read(after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(rows) };
+        after = last.seq;
+        let row = |row: OutboxRow| arrived(&row.event, format!("outbox row {}", row.seq));
+        rows.extend(page.into_iter().map(row));
+    }
+}
+
+fn arrived(row: &EventRow, at: String) -> Arrived {
+    Arrived {
+        lane: row.device.to_string(),
+        at,
+        place: Place {
+            device: row.device.to_string(),
+            spool: row.spool,
+            seq: row.seq,
+        },
+        id: row.id,
+        hash: hash(&row.bytes),
+    }
 }
 
 /// A `read_committed` consumer has each event once; per key a bench's events are in order.

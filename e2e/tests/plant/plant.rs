@@ -57,7 +57,6 @@ impl Plant {
                 "artifacts.folder",
                 folder.path().join("artifacts").display().to_string(),
             )
-            // The books read the outbox from its beginning.
             .with("store.prune_interval", "24h");
         Ok(Self {
             id,
