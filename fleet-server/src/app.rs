@@ -22,7 +22,7 @@ use crate::dispatch::{DispatchHandle, Dispatcher};
 use crate::endpoints::{Endpoints, EndpointsFile, reachable};
 use crate::health::Health;
 use crate::http::{self, Shared};
-use crate::ingest::{self, Identity, Ingest, IngestParts};
+use crate::ingest::{self, Identity, Ingest, IngestParts, Slots};
 use crate::metrics::Metrics;
 use crate::relay::{Relay, RelayParts};
 use crate::signer::{Signer, SignerError};
@@ -148,25 +148,25 @@ impl Way {
             url: format!("mqtt://{}", reachable(address)),
         })
     }
+}
 
-    /// Who this process is among the replicas.
-    fn identity(&self, config: &Config, http: &str) -> Identity {
-        let owner = match &config.store.database {
-            Database::Sqlite => SOLE_OWNER.to_owned(),
-            Database::Postgres { .. } => {
-                let name = config.replica.as_deref().unwrap_or("replica");
-                format!("{name}-{}", fleet_clock::new_uuid().simple())
-            }
-        };
-        let broker = match &config.mqtt.external {
-            Some(external) => external.url(),
-            None => format!("embedded:{owner}"),
-        };
-        Identity {
-            owner,
-            broker,
-            http: http.to_owned(),
+/// Who this process is among the replicas.
+fn identity(config: &Config, http: &str) -> Identity {
+    let owner = match &config.store.database {
+        Database::Sqlite => SOLE_OWNER.to_owned(),
+        Database::Postgres { .. } => {
+            let name = config.replica.as_deref().unwrap_or("replica");
+            format!("{name}-{}", fleet_clock::new_uuid().simple())
         }
+    };
+    let broker = match &config.mqtt.external {
+        Some(external) => external.url(),
+        None => format!("embedded:{owner}"),
+    };
+    Identity {
+        owner,
+        broker,
+        http: http.to_owned(),
     }
 }
 
@@ -182,18 +182,13 @@ impl App {
         let lock = Config::PROGRAM.lock_folder(&config.data_dir, now)?;
         // Ports before anything is started: a taken one is the most common fault.
         let (listener, http_address) = listen(config.http.listen).await?;
-        let signer = match &config.signer_secrets {
-            Some(path) => Signer::from_file(path)?,
-            None => Signer::default(),
-        };
+        let signer = config.signer_secrets.as_deref().map(Signer::from_file);
+        let signer = signer.transpose()?.unwrap_or_default();
         let store = open_store(&config).await?;
-        let files = match &config.artifacts {
-            Some(folder) => ArtifactFiles::open_shared(folder.clone()).await,
-            None => ArtifactFiles::open_folder(config.artifacts_folder()).await?,
-        };
+        let files = open_files(&config).await?;
         let way = Way::begin(&config).await?;
         let endpoints = Endpoints::of(&config.plant, http_address, way.url.clone());
-        let identity = way.identity(&config, &endpoints.http);
+        let identity = identity(&config, &endpoints.http);
         tracing::info!(
             owner = identity.owner,
             http = endpoints.http,
@@ -267,15 +262,9 @@ impl App {
                 .into_future(),
         );
         if config.store.database == Database::Sqlite && way.embedded.is_some() {
-            let ready = tokio::time::timeout(SLOTS_WITHIN, slots.all_ready()).await;
-            ready.map_err(|_| StartError::Slots { ready: slots.ready() })?;
+            all_ready(&slots).await?;
         }
-        let file = endpoints
-            .write(&config.data_dir)
-            .map_err(|source| StartError::Endpoints {
-                folder: config.data_dir.clone(),
-                source,
-            })?;
+        let file = write_endpoints(&endpoints, &config)?;
         Ok(Self {
             endpoints,
             broker: way.embedded,
@@ -344,6 +333,27 @@ impl App {
         if let Some(broker) = broker {
             broker.stop().await;
         }
+    }
+}
+
+/// Everything runs in this process: the slots' sessions come up, or something is wrong with it.
+async fn all_ready(slots: &Slots) -> Result<(), StartError> {
+    let ready = tokio::time::timeout(SLOTS_WITHIN, slots.all_ready()).await;
+    ready.map_err(|_| StartError::Slots { ready: slots.ready() })
+}
+
+fn write_endpoints(endpoints: &Endpoints, config: &Config) -> Result<EndpointsFile, StartError> {
+    let folder = &config.data_dir;
+    endpoints.write(folder).map_err(|source| StartError::Endpoints {
+        folder: folder.clone(),
+        source,
+    })
+}
+
+async fn open_files(config: &Config) -> Result<ArtifactFiles, ArtifactError> {
+    match &config.artifacts {
+        Some(folder) => Ok(ArtifactFiles::open_shared(folder.clone()).await),
+        None => ArtifactFiles::open_folder(config.artifacts_folder()).await,
     }
 }
 

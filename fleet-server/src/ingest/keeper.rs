@@ -205,6 +205,8 @@ impl Keeper {
                 if !lost.is_empty() {
                     self.slots.lose(&lost);
                 }
+                // After the lost ones are gone: what is left was renewed.
+                self.slots.set_renewed(now);
                 Ok(())
             }
             Err(error) => {

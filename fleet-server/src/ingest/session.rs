@@ -385,7 +385,9 @@ async fn poll(
         };
         match event {
             Event::Incoming(Incoming::ConnAck(connack)) => {
-                if is_stale(attempt.confirmed, config.lease) {
+                // The keeper's renewals count as well.
+                let confirmed = attempt.confirmed.max(config.slots.renewed_at());
+                if is_stale(confirmed, config.lease) {
                     return Ended::Stale;
                 }
                 if !connack.session_present {
@@ -412,7 +414,8 @@ async fn poll(
                 tracing::debug!(slot = %config.slot, connection = attempt.connection, "a slot's session is up");
             }
             Event::Incoming(Incoming::Publish(publish)) => {
-                if !hand_over(config, attempt, publish) {
+                let taken = hand_over(config, attempt, publish);
+                if !taken {
                     return Ended::Flood;
                 }
             }

@@ -72,6 +72,8 @@ pub(crate) struct Slots {
     /// Wakes the keeper.
     pub(super) look: Arc<Notify>,
     view: watch::Sender<PlantView>,
+    /// Boot time at which all terms were asked for and renewed last.
+    renewed: Arc<Mutex<Duration>>,
     metrics: SlotMetrics,
 }
 
@@ -97,6 +99,7 @@ impl Slots {
                 replicas: 0,
                 refused: None,
             }),
+            renewed: Arc::default(),
             metrics,
         }
     }
@@ -245,6 +248,16 @@ impl Slots {
             let took = fleet_clock::boot_now().saturating_sub(claimed);
             self.metrics.connected_after(took);
         }
+    }
+
+    /// The terms that are still ours were asked for at this boot time, and renewed.
+    pub(super) fn set_renewed(&self, asked: Duration) {
+        *lock(&self.renewed) = asked;
+    }
+
+    /// Boot time at which the terms were asked for and renewed last.
+    pub(super) fn renewed_at(&self) -> Duration {
+        *lock(&self.renewed)
     }
 
     /// Boot time at which the keeper asked for the slot's current term.

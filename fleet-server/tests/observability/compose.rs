@@ -247,10 +247,10 @@ fn known_keys(toml: &str) -> BTreeSet<String> {
     for line in toml.lines() {
         if let Some(name) = line.strip_prefix('[') {
             section = format!("{}.", name.trim_end_matches(']'));
-        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" =") {
-            if !key.contains(' ') {
-                keys.insert(format!("{section}{key}"));
-            }
+        } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" =")
+            && !key.contains(' ')
+        {
+            keys.insert(format!("{section}{key}"));
         }
     }
     keys
@@ -408,16 +408,17 @@ fn the_dockerfile_copies_what_is_there_and_does_not_run_as_root() {
                     stages.insert(stage.to_owned());
                 }
             }
-            ["COPY", first, ref rest @ ..] => match first.strip_prefix("--from=") {
-                Some(stage) => assert!(stages.contains(stage), "{line}"),
-                None => {
-                    // The last one is the target.
-                    let sources = rest.split_last().map_or(&[][..], |(_, sources)| sources);
-                    for source in std::iter::once(&first).chain(sources) {
-                        assert!(repository(source).exists(), "{line}");
-                    }
+            ["COPY", first, ref rest @ ..] => {
+                if let Some(stage) = first.strip_prefix("--from=") {
+                    assert!(stages.contains(stage), "{line}");
+                    continue;
                 }
-            },
+                // The last one is the target.
+                let sources = rest.split_last().map_or(&[][..], |(_, sources)| sources);
+                for source in std::iter::once(&first).chain(sources) {
+                    assert!(repository(source).exists(), "{line}");
+                }
+            }
             ["USER", user] => last_user = user,
             _ => {}
         }

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use fleet_server::App;
 use fleet_server::config::{Config, Database, ExternalBroker};
 use fleet_settings::{Credentials, HostPort, Secret};
 use fleet_testkit::services::{Mosquitto, MosquittoOptions, Postgres};
@@ -150,16 +149,5 @@ pub(super) async fn until_shares(server: &Server, wanted: &[(&str, usize)], with
             "{found:?} are not {wanted:?} after {within:?}"
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Starts a server that shall fail.
-pub(super) async fn start_error(config: Config) -> String {
-    match App::start(config).await {
-        Ok(app) => {
-            app.stop().await;
-            panic!("it started");
-        }
-        Err(error) => fleet_domain::error_chain(&error),
     }
 }
