@@ -32,7 +32,11 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
 done
 kill -KILL $family 2>/dev/null
 [ -z "$3" ] || umount -l "$3" 2>/dev/null
-[ -z "$4" ] || rm -rf -- "$4"
+# Its last process may still write while this removes.
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+  [ -n "$4" ] && [ -e "$4" ] || break
+  rm -rf -- "$4" 2>/dev/null || sleep 0.5
+done
 "#;
 
 /// What is left to do when a service ends without being stopped.

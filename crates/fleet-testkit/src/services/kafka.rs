@@ -147,7 +147,10 @@ impl Kafka {
     /// Formatting starts a Java machine of its own; its result holds no port and no path, so it is made once per
     /// target folder and copied.
     async fn format(&self) -> anyhow::Result<()> {
-        let name = format!("{}-formatted", self.jars.file_name().unwrap_or_default().display());
+        let name = format!(
+            "{}-formatted",
+            self.jars.file_name().unwrap_or_default().display()
+        );
         let (formatted, new) = (jars::folder()?.join(&name), self.folder.join("data"));
         let lock = tokio::task::spawn_blocking(move || jars::locked(&name));
         let _lock = lock.await.context("the wait was cut off")??;
@@ -215,10 +218,8 @@ impl Kafka {
             properties.retain(|(known, _)| known != key);
             properties.push((key.clone(), value.clone()));
         }
-        properties
-            .iter()
-            .map(|(key, value)| format!("{key}={value}\n"))
-            .collect()
+        let lines = properties.iter().map(|(key, value)| format!("{key}={value}\n"));
+        lines.collect::<Vec<_>>().concat()
     }
 }
 
@@ -233,7 +234,7 @@ fn copy_files(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One node, few partitions, and a restart after SIGKILL in 2 s instead of 11 s (the session of the killed broker
+/// One node, few partitions, and a restart after SIGKILL in some 3 s instead of 11 s (the session of the killed broker
 /// must end first).
 const SMALL: [(&str, &str); 16] = [
     ("offsets.topic.replication.factor", "1"),
@@ -253,7 +254,7 @@ const SMALL: [(&str, &str); 16] = [
     ),
     ("log.cleaner.dedupe.buffer.size", "8388608"),
     ("log.segment.bytes", "67108864"),
-    ("broker.session.timeout.ms", "1000"),
+    ("broker.session.timeout.ms", "2000"),
     ("broker.heartbeat.interval.ms", "250"),
 ];
 
