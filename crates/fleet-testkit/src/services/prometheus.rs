@@ -113,16 +113,15 @@ impl Prometheus {
             .collect()
     }
 
-    /// Waits until every target was scraped without a fault.
+    /// Waits until every target was scraped without a fault and its samples can be asked for.
     ///
     /// # Errors
     /// When that does not happen in time.
     pub async fn until_scraped(&self, targets: usize, within: Duration) -> anyhow::Result<()> {
         eventually("Prometheus has scraped its targets", within, async || {
-            let data = self.get("targets", &[]).await.ok()?;
-            let active = data["activeTargets"].as_array()?;
-            let up = active.iter().filter(|target| target["health"] == "up").count();
-            (up == targets).then_some(())
+            // Written together with the samples of the scrape; the list of targets says "up" before that.
+            let up = self.query("up == 1").await.ok()?;
+            (up.len() == targets).then_some(())
         })
         .await
     }
