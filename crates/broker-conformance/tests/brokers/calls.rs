@@ -19,7 +19,7 @@ const PASSWORD: &str = "correct horse";
 
 async fn call(args: &[&str]) -> Output {
     let called = Command::new(PROGRAM).args(args).stdin(Stdio::null()).output();
-    tokio::time::timeout(Duration::from_secs(60), called)
+    tokio::time::timeout(Duration::from_mins(1), called)
         .await
         .expect("it ends")
         .expect("it can be called")

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use broker_conformance::Ending;
-use broker_conformance::catalog::CHECKS;
+use broker_conformance::catalog::{CHECKS, Check};
 use fleet_server::App;
 use fleet_server::config::Config;
 use fleet_testkit::{Process, Program};
@@ -18,7 +18,7 @@ use crate::{Controlled, Service, check, no_control};
 /// Folder and port of the server that this test program is to be.
 const FOLDER: &str = "CONFORMANCE_SERVER_FOLDER";
 const PORT: &str = "CONFORMANCE_SERVER_PORT";
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_mins(1);
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// The server of the tests below, when they start this program again with the variables; else nothing. A process
@@ -98,7 +98,7 @@ impl Service for Server {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_broker_is_as_the_table_says() {
     let server = Server::start().await;
-    let groups: BTreeSet<_> = CHECKS.iter().map(|check| check.group()).collect();
+    let groups: BTreeSet<_> = CHECKS.iter().map(Check::group).collect();
     let others: Vec<_> = groups.into_iter().filter(|group| *group != "restart").collect();
     let mut report = check(&server.url(), no_control(), &others).await;
     // On a server of its own: an orderly end waits 5 s for the files of the broker's queues, also of those that other

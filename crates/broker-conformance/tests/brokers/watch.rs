@@ -38,10 +38,8 @@ pub(crate) async fn until(port: u16, login: Option<Login>, topic: &str, wanted: 
             }
         }
     };
-    if tokio::time::timeout(Duration::from_secs(15), watching)
+    let seen = tokio::time::timeout(Duration::from_secs(15), watching)
         .await
-        .is_err()
-    {
-        panic!("{topic} did not become as wanted; it is {last:?}");
-    }
+        .is_ok();
+    assert!(seen, "{topic} did not become as wanted; it is {last:?}");
 }
