@@ -35,7 +35,7 @@ impl Faults {
 
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lost = self.lost.iter().map(|place| format!("{place:?}")).collect();
+        let lost: Vec<_> = self.lost.iter().map(|place| format!("{place:?}")).collect();
         kind(f, "lost", &lost)?;
         let kinds = [
             ("duplicates", &self.duplicates),
@@ -45,7 +45,7 @@ impl fmt::Display for Faults {
             ("refused but there", &self.refused),
         ];
         for (name, faults) in kinds {
-            let shown = faults
+            let shown: Vec<_> = faults
                 .iter()
                 .map(|(place, at)| format!("{place:?} at {at}"))
                 .collect();
@@ -55,7 +55,7 @@ impl fmt::Display for Faults {
     }
 }
 
-fn kind(f: &mut fmt::Formatter<'_>, name: &str, faults: &Vec<String>) -> fmt::Result {
+fn kind(f: &mut fmt::Formatter<'_>, name: &str, faults: &[String]) -> fmt::Result {
     if faults.is_empty() {
         return Ok(());
     }

@@ -29,11 +29,10 @@ async fn a_missing_topic_and_another_partition_count_have_names_and_ingest_goes_
     plant
         .becomes("a", "kafka", &["partitions_differ", "topic_missing"], WITHIN)
         .await?;
-    for topic in ["vds.job-events.v1", "vds.device-state.v1"] {
-        own.create_topic(topic, 12, &[]).await?;
-    }
-    own.create_topic("vds.relay-cursor.v1", 1, &[("cleanup.policy", "compact")])
-        .await?;
+    own.create_topic("vds.job-events.v1", 12, &[]).await?;
+    let compact = [("cleanup.policy", "compact")];
+    own.create_topic("vds.device-state.v1", 12, &compact).await?;
+    own.create_topic("vds.relay-cursor.v1", 1, &compact).await?;
     plant
         .becomes("a", "kafka", &["partitions_differ"], WITHIN)
         .await?;

@@ -161,6 +161,20 @@ impl Plant {
         Ok(())
     }
 
+    /// Waits until a replica relays, or has died of doing so.
+    pub(crate) async fn relays_or_died(&mut self, name: &str) -> anyhow::Result<()> {
+        let api = self.api(name)?;
+        let process = &mut self.replica(name)?.process;
+        eventually(&format!("{name} relays"), WITHIN, async || {
+            if process.ended().is_some() {
+                return Some(());
+            }
+            let state = check(&api, "kafka").await?["state"].clone();
+            (state == "ok").then_some(())
+        })
+        .await
+    }
+
     /// SIGSTOP.
     pub(crate) fn freeze(&mut self, name: &str) -> anyhow::Result<()> {
         self.replica(name)?.process.stop()

@@ -26,10 +26,10 @@ async fn the_relay_is_killed_inside_behind_and_between_transactions() -> anyhow:
     // "b" is started with the point at which it dies, and gets the relay by the end of "a", which comes back at once.
     for _ in 0..kills()? {
         for point in points {
-            plant
-                .start("b", &[("FAILPOINTS", &format!("{point}=3*off->return"))])
-                .await?;
+            let point_in_a_while = format!("{point}=20*off->return");
+            plant.start("b", &[("FAILPOINTS", &point_in_a_while)]).await?;
             plant.stop("a").await?;
+            plant.relays_or_died("b").await?;
             plant.start("a", &[]).await?;
             plant.dies("b").await?;
             let (died, before) = (Instant::now(), in_kafka(&plant).await?);

@@ -1,15 +1,15 @@
 //! One trace from the REST request to the record in Kafka, over a real bench and every service.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use fleet_testkit::{Agent, Collector, EcuSim, Workload, eventually, job_request};
+use fleet_testkit::services::KafkaRecord;
+use fleet_testkit::{Agent, Collector, EcuSim, Settings, Workload, eventually, job_request};
 use serde_json::json;
 
 use crate::plant::Plant;
 use crate::{WITHIN, consumer, services};
-use fleet_testkit::Settings;
-use std::time::Duration;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_device-agent-under-test");
 const SIM: &str = env!("CARGO_BIN_EXE_ecu-sim-under-test");
@@ -72,10 +72,8 @@ async fn a_trace_leads_from_the_request_into_the_records_header() -> anyhow::Res
             spans.iter().find(|span| span.name == "http.post_job").cloned()
         })
         .await?;
-    let finished =
-        |record: &&fleet_testkit::services::KafkaRecord| record.header("type") == Some("vds.job.finished.v1");
-    let enough =
-        |records: &[fleet_testkit::services::KafkaRecord]| records.iter().any(|record| finished(&record));
+    let finished = |record: &&KafkaRecord| record.header("type") == Some("vds.job.finished.v1");
+    let enough = |records: &[KafkaRecord]| records.iter().any(|record| finished(&record));
     let records = consumer::records(&plant.kafka, plant.id.as_str(), enough).await?;
     let result = records.iter().find(finished).context("the result in Kafka")?;
     let traceparent = result.header("traceparent").context("its header traceparent")?;

@@ -90,7 +90,7 @@ impl Work {
                     detail: self
                         .large
                         .filter(|_| self.results == 2)
-                        .map(|bytes| "x".repeat(bytes)),
+                        .map(|bytes| noise(bytes, rng)),
                     software: [("ESP".to_owned(), format!("2.1.{}", rng.below(9)))].into(),
                     record: None,
                 })
@@ -152,6 +152,13 @@ fn step(job: &Job, rng: &mut Rng) -> StepFinished {
             marginal: false,
         }],
     }
+}
+
+/// Text that does not get much smaller by compression.
+fn noise(bytes: usize, rng: &mut Rng) -> String {
+    (0..bytes.div_ceil(16))
+        .map(|_| format!("{:016x}", rng.next()))
+        .collect()
 }
 
 fn uuid(rng: &mut Rng) -> Uuid {
