@@ -24,7 +24,7 @@ async fn the_embedded_servers_relay_is_killed_inside_a_transaction() -> anyhow::
         for point in ["relay.in_transaction", "relay.after_commit"] {
             plant.stop("a").await?;
             plant
-                .start("a", &[("FAILPOINTS", &format!("{point}=2*off->return"))])
+                .start("a", &[("FAILPOINTS", &format!("{point}=40*off->return"))])
                 .await?;
             plant.dies("a").await?;
             plant.start("a", &[]).await?;

@@ -54,7 +54,7 @@ struct Standing {
 /// How large the load is.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadOptions {
-    /// First part of the benches' names.
+    /// Part of the benches' names: PLANT-NAME-NUMBER.
     pub(crate) name: String,
     pub(crate) benches: usize,
     pub(crate) every: Duration,
@@ -109,7 +109,8 @@ impl Load {
             let (standing, told) = watch::channel(Standing::default());
             let bench = Bench {
                 plant: plant.clone(),
-                device: format!("{}-{index:03}", options.name).parse()?,
+                // Unique over all plants of a broker: it is the client id.
+                device: format!("{plant}-{}-{index:03}", options.name).parse()?,
                 host: host.to_owned(),
                 port,
                 work: Work::new(
@@ -230,7 +231,7 @@ impl Load {
         let behind = standings.filter_map(|(index, (_, standing))| {
             let standing = standing.borrow();
             let waits = standing.outstanding > 0 || !standing.connected;
-            waits.then(|| format!("load-{index:03} {standing:?}"))
+            waits.then(|| format!("bench {index} {:?}", *standing))
         });
         behind.take(4).collect()
     }
