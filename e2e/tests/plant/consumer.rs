@@ -85,7 +85,8 @@ fn arrived(record: &KafkaRecord) -> anyhow::Result<Arrived> {
     })
 }
 
-/// Topic, key and partition are as documented: by VIN, else by bench, and always the same partition for a key.
+/// Topic, key and partition are as documented: by VIN, else by bench; a bench's state by the bench; and always the same
+/// partition for a key.
 pub(crate) fn keys(made: &[Made], records: &[KafkaRecord], plant: &str) -> anyhow::Result<()> {
     let known: BTreeMap<_, _> = made.iter().map(|made| (made.id.to_string(), made)).collect();
     let mut partitions = BTreeMap::new();
@@ -96,7 +97,10 @@ pub(crate) fn keys(made: &[Made], records: &[KafkaRecord], plant: &str) -> anyho
         };
         ensure!(record.topic == made.topic, "{at} belongs to {}", made.topic);
         let of_bench = format!("{plant}/{}", made.place.device);
-        let wanted = made.vin.as_ref().unwrap_or(&of_bench);
+        let wanted = match made.topic {
+            "vds.device-state.v1" => &of_bench,
+            _ => made.vin.as_ref().unwrap_or(&of_bench),
+        };
         ensure!(
             record.key.as_ref() == Some(wanted),
             "{at} has the key {:?}, not {wanted}",

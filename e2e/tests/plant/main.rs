@@ -10,7 +10,7 @@
 //! | variable | default | meaning |
 //! |---|---|---|
 //! | `BENCHES` | 24 | benches of the load, spread over the 16 slots |
-//! | `EVERY_MS` | 250 | mean time between two events of a bench, milliseconds |
+//! | `EVERY_MS` | 500 | mean time between two events of a bench, milliseconds |
 //! | `SECONDS` | 2 | how long each phase of a walk keeps the load going |
 //! | `KILLS` | 1 | how often a walk repeats its kill |
 //! | `SEED` | 1 | content, pauses and restarts of the load |

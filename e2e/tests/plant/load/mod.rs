@@ -72,7 +72,7 @@ impl LoadOptions {
         Ok(Self {
             name: "load".to_owned(),
             benches: crate::env_number("BENCHES", 24)?,
-            every: Duration::from_millis(crate::env_number("EVERY_MS", 250)?),
+            every: Duration::from_millis(crate::env_number("EVERY_MS", 500)?),
             restart_permille: 15,
             refused_one_in: 97,
             one_large: None,
