@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::topics;
+
 /// Names of the headers.
 pub mod header {
     /// The plant.
@@ -35,10 +37,11 @@ pub const RESTORED_TYPE: &str = "vds.store.restored.v1";
 /// Media type of every value.
 pub const CONTENT_TYPE: &str = "application/cloudevents+json";
 
-/// Key of an event's record: the VIN if it has one, else plant and bench.
+/// Key of an event's record: the VIN if it has one, else plant and bench. What a bench says of itself is always
+/// keyed by the bench: by the vehicle that stands there, compaction would let one bench take another's place.
 pub fn key(plant: &PlantId, row: &OutboxRow) -> String {
     match &row.event.vin {
-        Some(vin) if !vin.is_empty() => vin.clone(),
+        Some(vin) if !vin.is_empty() && row.topic != topics::DEVICE_STATE => vin.clone(),
         _ => format!("{plant}/{}", row.event.device),
     }
 }

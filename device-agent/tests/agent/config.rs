@@ -114,11 +114,17 @@ fn the_broker_s_password_comes_by_file_and_is_never_shown() {
     };
     let good = print("username = \"bench-07\"\npassword = \"hunter2\"\n");
     let text = String::from_utf8(good.stdout).unwrap();
-    assert!(text.contains("credentials_file = ") && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains("credentials_file = ") && !text.contains("hunter2"),
+        "{text}"
+    );
     let bad = print("password = \"hunter2\"\n");
     assert_eq!(bad.status.code(), Some(2));
     let text = stderr(&bad);
-    assert!(text.contains("has no username") && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains("has no username") && !text.contains("hunter2"),
+        "{text}"
+    );
     let url = agent()
         .args(["config", "check"])
         .env("DEVICE_AGENT__DEVICE", "bench-07")
@@ -126,5 +132,8 @@ fn the_broker_s_password_comes_by_file_and_is_never_shown() {
         .output()
         .unwrap();
     let text = stderr(&url);
-    assert!(text.contains("broker.credentials_file") && !text.contains("hunter2"), "{text}");
+    assert!(
+        text.contains("broker.credentials_file") && !text.contains("hunter2"),
+        "{text}"
+    );
 }

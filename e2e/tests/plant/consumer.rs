@@ -14,7 +14,7 @@ pub(crate) const TOPICS: [&str; 3] = ["vds.results.v1", "vds.job-events.v1", "vd
 pub(crate) const RESTORED: &str = "vds.store.restored.v1";
 
 /// Until then nothing holds a consumer back: an open transaction of a relay that has died ends after 15 s.
-const READ_WITHIN: Duration = Duration::from_secs(60);
+const READ_WITHIN: Duration = Duration::from_mins(1);
 
 /// Everything of a plant that is committed, by topic and partition in the order of offsets. Reads until `enough`.
 pub(crate) async fn records(

@@ -329,14 +329,14 @@ impl Plant {
         least: u64,
         within: Duration,
     ) -> anyhow::Result<()> {
-        let mut last = Value::Null;
+        let mut ledger = Value::Null;
         let what = format!("{figure} of at least {least}");
         let reached = eventually(&what, within, async || {
-            last = self.ledger().await.ok()?;
-            (last[figure].as_u64()? >= least).then_some(())
+            ledger = self.ledger().await.ok()?;
+            (ledger[figure].as_u64()? >= least).then_some(())
         })
         .await;
-        reached.with_context(|| format!("the ledger is {last}"))
+        reached.with_context(|| format!("the ledger is {ledger}"))
     }
 
     /// Waits until nothing waits for the relay.

@@ -40,7 +40,8 @@ impl Reader {
                     let of_name = line("event:").map(str::trim) == Some(name);
                     let data = line("data:").unwrap_or_default();
                     let data: Value = serde_json::from_str(data.trim()).unwrap_or_default();
-                    self.text = rest.to_owned();
+                    let taken = self.text.len() - rest.len();
+                    self.text.drain(..taken);
                     if of_name && fits(&data) {
                         return Ok(data);
                     }

@@ -332,20 +332,19 @@ impl Keeper {
             return Ok(());
         }
         let asked = fleet_clock::boot_now();
-        let mut terms = Vec::new();
-        for slot in free {
-            if terms.len() >= most {
-                break;
-            }
-            let claim =
-                self.store
-                    .claim_slot(*slot, &self.identity.owner, fleet_clock::wall_now(), self.lease);
-            match self.within(claim).await {
-                Ok(term) => terms.extend(term),
-                Err(error) if terms.is_empty() => return Err(error),
-                // Those that were claimed are begun with; the rest comes at the next look.
-                Err(_) => break,
-            }
+        // All at once: one after the other, a slow database would leave the last of them unread for long.
+        let claims = free.iter().take(most).map(|slot| {
+            let (owner, now) = (&self.identity.owner, fleet_clock::wall_now());
+            self.within(self.store.claim_slot(*slot, owner, now, self.lease))
+        });
+        let (claimed, failed): (Vec<_>, Vec<_>) = futures::future::join_all(claims)
+            .await
+            .into_iter()
+            .partition(Result::is_ok);
+        let terms: Vec<SlotTerm> = claimed.into_iter().flatten().flatten().collect();
+        // Those that were claimed are begun with; the rest comes at the next look.
+        if let (true, Some(Err(error))) = (terms.is_empty(), failed.into_iter().next()) {
+            return Err(error);
         }
         if self.embedded {
             let first: Vec<SlotTerm> = terms

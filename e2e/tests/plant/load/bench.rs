@@ -158,7 +158,7 @@ impl Bench {
             if pace.over {
                 return Ok(End::Over);
             }
-            let at = self.next_at(process, pace.every.is_some());
+            let at = next_at(process, pace.every.is_some());
             tokio::select! {
                 changed = self.pace.changed() => {
                     changed.context("the load is gone")?;
@@ -193,19 +193,6 @@ impl Bench {
         let every = self.pace.borrow().every.unwrap_or(Duration::from_secs(1));
         let millis = u64::try_from(every.as_millis()).unwrap_or(1000);
         self.rng.millis(millis / 2, millis * 3 / 2)
-    }
-
-    fn next_at(&self, process: &Process, appends: bool) -> Instant {
-        let now = Instant::now();
-        let deadline = process
-            .uplink
-            .next_deadline()
-            .map(|at| now + at.saturating_sub(fleet_clock::boot_now()));
-        let append = appends.then_some(process.append_at);
-        let next = [deadline, append, process.sync_at].into_iter().flatten().min();
-        // A deadline that is due and does not go away must not become a busy loop.
-        next.unwrap_or(now + LOOK)
-            .clamp(now + Duration::from_millis(1), now + LOOK)
     }
 
     fn append(&mut self, process: &mut Process, told: &Told) -> anyhow::Result<()> {
@@ -396,4 +383,17 @@ fn presence(run_id: RunId, connect_counter: u64) -> PresenceDocuments {
         online: document(true),
         offline: document(false),
     }
+}
+
+fn next_at(process: &Process, appends: bool) -> Instant {
+    let now = Instant::now();
+    let deadline = process
+        .uplink
+        .next_deadline()
+        .map(|at| now + at.saturating_sub(fleet_clock::boot_now()));
+    let append = appends.then_some(process.append_at);
+    let next = [deadline, append, process.sync_at].into_iter().flatten().min();
+    // A deadline that is due and does not go away must not become a busy loop.
+    next.unwrap_or(now + LOOK)
+        .clamp(now + Duration::from_millis(1), now + LOOK)
 }

@@ -81,12 +81,15 @@ impl LoadOptions {
     }
 }
 
+/// A bench at work: what it made when it ends, and how it stands.
+type Running = (JoinHandle<anyhow::Result<Vec<Made>>>, watch::Receiver<Standing>);
+
 /// A running load. Dropping it ends its benches at once.
 #[derive(Debug)]
 pub(crate) struct Load {
     pace: watch::Sender<Pace>,
     busy: Pace,
-    benches: Vec<(JoinHandle<anyhow::Result<Vec<Made>>>, watch::Receiver<Standing>)>,
+    benches: Vec<Running>,
 }
 
 impl Load {

@@ -156,9 +156,10 @@ fn step(job: &Job, rng: &mut Rng) -> StepFinished {
 
 /// Text that does not get much smaller by compression.
 fn noise(bytes: usize, rng: &mut Rng) -> String {
-    (0..bytes.div_ceil(16))
+    let words: Vec<String> = (0..bytes.div_ceil(16))
         .map(|_| format!("{:016x}", rng.next()))
-        .collect()
+        .collect();
+    words.concat()
 }
 
 fn uuid(rng: &mut Rng) -> Uuid {

@@ -118,7 +118,7 @@ async fn replicas_share_the_slots_and_any_of_them_serves_everything() {
     for (index, item) in replicas["items"].as_array().unwrap().iter().enumerate() {
         let slots = item["slots"].as_array().unwrap();
         let of_it = |device: &DeviceId| slots.contains(&json!(Slot::of(device).to_string()));
-        let device: DeviceId = (0..)
+        let device: DeviceId = (0..1000)
             .map(|n| format!("bench-{n}").parse().unwrap())
             .find(of_it)
             .unwrap();
