@@ -7,8 +7,9 @@ use fleet_store::{BenchFilter, BenchRow, BenchState, Page, StoreError};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::decision::{Decision, Refusals};
 use super::error::ApiError;
-use super::extract::{self, ApiJson, ApiPath, ApiQuery};
+use super::extract::{self, ApiPath, ApiQuery};
 use super::principal::Principal;
 use super::types::{Bench, BenchLedger, BenchPage, Problem, Reason};
 use super::{AppState, dto};
@@ -146,22 +147,17 @@ pub(super) async fn ledger(
 #[utoipa::path(post, path = "/api/v1/benches/{device}/release", operation_id = "release_bench", tag = "benches", request_body = Reason,
     params(("device" = String, Path, description = "Its id")), responses(
     (status = 200, description = "Nothing waits for it any more", body = Bench),
-    (status = 400, description = "The request can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Nothing waits for it", body = Problem, content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON by its type", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "The body has another shape", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+    Refusals,
 ))]
 pub(super) async fn release(
-    principal: Principal,
     State(state): State<AppState>,
-    ApiPath(device): ApiPath<String>,
-    ApiJson(reason): ApiJson<Reason>,
+    Decision {
+        id: device,
+        reason,
+        principal,
+    }: Decision<DeviceId>,
 ) -> Result<Json<Bench>, ApiError> {
-    let device = extract::device(&device)?;
-    let reason = extract::text("reason", &reason.reason, 500)?;
     let now = fleet_clock::wall_now();
     state
         .store

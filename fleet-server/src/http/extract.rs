@@ -1,7 +1,9 @@
 //! Extractors whose refusals are problem documents, and the parsing of ids.
 
+use std::str::FromStr;
+
 use axum::extract::{FromRequest, FromRequestParts};
-use fleet_domain::{DeviceId, JobId, Vin};
+use fleet_domain::{DeviceId, IdError, JobId, Vin};
 
 use super::error::ApiError;
 
@@ -24,13 +26,21 @@ pub(crate) struct ApiPath<T>(pub T);
 pub(crate) const MAX_PAGE: u32 = 1000;
 const DEFAULT_PAGE: u32 = 100;
 
+/// An id from path or body.
+///
+/// # Errors
+/// Says what such an id looks like.
+pub(crate) fn id<Id: FromStr<Err = IdError>>(text: &str) -> Result<Id, ApiError> {
+    text.parse()
+        .map_err(|error: IdError| ApiError::bad_id(error.to_string()))
+}
+
 /// A device from path or body.
 ///
 /// # Errors
 /// Says what a device id looks like.
 pub(crate) fn device(text: &str) -> Result<DeviceId, ApiError> {
-    text.parse()
-        .map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
+    id(text)
 }
 
 /// A job from path or body.
@@ -38,8 +48,7 @@ pub(crate) fn device(text: &str) -> Result<DeviceId, ApiError> {
 /// # Errors
 /// Says what a job id looks like.
 pub(crate) fn job(text: &str) -> Result<JobId, ApiError> {
-    text.parse()
-        .map_err(|error: fleet_domain::IdError| ApiError::bad_id(error.to_string()))
+    id(text)
 }
 
 /// A VIN from query or body.
@@ -48,7 +57,7 @@ pub(crate) fn job(text: &str) -> Result<JobId, ApiError> {
 /// Says what a VIN looks like.
 pub(crate) fn vin(text: &str) -> Result<Vin, ApiError> {
     text.parse()
-        .map_err(|error: fleet_domain::IdError| ApiError::bad_value(error.to_string()))
+        .map_err(|error: IdError| ApiError::bad_value(error.to_string()))
 }
 
 /// Which vehicles.

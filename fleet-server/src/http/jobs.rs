@@ -17,6 +17,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::benches::{page, paged};
+use super::decision::{Decision, Refusals};
 use super::error::ApiError;
 use super::extract::{self, ApiJson, ApiPath, ApiQuery, VinFilter};
 use super::principal::Principal;
@@ -337,21 +338,17 @@ fn changed(state: &AppState, change: JobChange) -> Json<Job> {
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", operation_id = "cancel_job", tag = "jobs", request_body = Reason,
     params(("id" = Uuid, Path, description = "Its id")), responses(
     (status = 200, description = "It is canceled, or being withdrawn", body = Job),
-    (status = 400, description = "The request can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Its state does not allow it", body = Problem, content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON by its type", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "The body has another shape", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+    Refusals,
 ))]
 pub(super) async fn cancel(
-    principal: Principal,
     State(state): State<AppState>,
-    ApiPath(id): ApiPath<String>,
-    ApiJson(reason): ApiJson<Reason>,
+    Decision {
+        id,
+        reason,
+        principal,
+    }: Decision<JobId>,
 ) -> Result<Json<Job>, ApiError> {
-    let (id, reason) = (extract::job(&id)?, extract::text("reason", &reason.reason, 500)?);
     let now = fleet_clock::wall_now();
     let change = state
         .store
@@ -365,21 +362,17 @@ pub(super) async fn cancel(
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/take-over", operation_id = "take_over_job", tag = "jobs", request_body = Reason,
     params(("id" = Uuid, Path, description = "Its id")), responses(
     (status = 200, description = "It is taken over", body = Job),
-    (status = 400, description = "The request can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Its state does not allow it", body = Problem, content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON by its type", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "The body has another shape", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+    Refusals,
 ))]
 pub(super) async fn take_over(
-    principal: Principal,
     State(state): State<AppState>,
-    ApiPath(id): ApiPath<String>,
-    ApiJson(reason): ApiJson<Reason>,
+    Decision {
+        id,
+        reason,
+        principal,
+    }: Decision<JobId>,
 ) -> Result<Json<Job>, ApiError> {
-    let (id, reason) = (extract::job(&id)?, extract::text("reason", &reason.reason, 500)?);
     let now = fleet_clock::wall_now();
     let change = state
         .store
@@ -395,21 +388,17 @@ pub(super) async fn take_over(
     params(("id" = Uuid, Path, description = "The job that has ended")), responses(
     (status = 201, description = "The new job", body = Job),
     (status = 200, description = "The new job, recorded before", body = Job),
-    (status = 400, description = "The request can't be read", body = Problem, content_type = "application/problem+json"),
-    (status = 404, description = "It is not known", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "Its state does not allow it", body = Problem, content_type = "application/problem+json"),
-    (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
-    (status = 415, description = "The body is not JSON by its type", body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "The body has another shape", body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "The store can't work", body = Problem, content_type = "application/problem+json"),
+    Refusals,
 ))]
 pub(super) async fn retry(
-    principal: Principal,
     State(state): State<AppState>,
-    ApiPath(id): ApiPath<String>,
-    ApiJson(reason): ApiJson<Reason>,
+    Decision {
+        id,
+        reason,
+        principal,
+    }: Decision<JobId>,
 ) -> Result<(StatusCode, Json<Job>), ApiError> {
-    let (id, reason) = (extract::job(&id)?, extract::text("reason", &reason.reason, 500)?);
     let old = state
         .store
         .job(id)

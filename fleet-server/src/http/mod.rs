@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod benches;
+mod decision;
 pub(crate) mod dto;
 pub(crate) mod error;
 mod extract;
