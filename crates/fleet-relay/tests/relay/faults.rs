@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fleet_relay::{KafkaConfig, KafkaCredentials, RelayState, SaslMechanism};
 use fleet_store::AlarmKind;
-use fleet_testkit::services::{Credentials, KafkaOptions};
+use fleet_testkit::services::{Credentials, KafkaOptions, ServerCertificate};
 
 use crate::plant::{LONG, Plant, SOON, committed, config, kafka, once_and_in_order, until};
 
@@ -38,6 +38,59 @@ async fn wrong_credentials_are_refused_and_right_ones_relay() -> anyhow::Result<
     relay.stop().await;
     config.credentials = as_user("right");
     let relay = plant.relay(&config)?;
+    plant.drained(&relay).await?;
+    once_and_in_order(&committed(&kafka, &plant.id).await?, plant.written())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_broker_is_checked_and_scram_proves_the_password() -> anyhow::Result<()> {
+    let mut plant = Plant::new("gaggenau").await?;
+    let names = || vec!["127.0.0.1".to_owned()];
+    let (ours, other) = (
+        rcgen::generate_simple_self_signed(names())?,
+        rcgen::generate_simple_self_signed(names())?,
+    );
+    let secure = ServerCertificate {
+        chain: ours.cert.pem(),
+        key: ours.signing_key.serialize_pem(),
+    };
+    let kafka = kafka(
+        plant.folder.path(),
+        KafkaOptions {
+            secure: Some(secure),
+            ..KafkaOptions::default()
+        },
+    )
+    .await?;
+    kafka.add_scram_user(&Credentials::new("relay", "right")).await?;
+    plant.write(5).await;
+    let ca_file = |name: &str, pem: String| -> anyhow::Result<_> {
+        let file = plant.folder.path().join(name);
+        std::fs::write(&file, pem)?;
+        Ok(Some(file))
+    };
+    let (known, stranger) = (
+        ca_file("ours.pem", ours.cert.pem())?,
+        ca_file("other.pem", other.cert.pem())?,
+    );
+    let with = |password: &str, authority: &Option<std::path::PathBuf>| KafkaConfig {
+        tls: true,
+        ca_file: authority.clone(),
+        credentials: Some(KafkaCredentials::new(
+            "relay".into(),
+            password.into(),
+            SaslMechanism::ScramSha512,
+        )),
+        partitions: 3,
+        ..KafkaConfig::new(kafka.secure_bootstrap())
+    };
+    for refused in [with("wrong", &known), with("right", &stranger)] {
+        let relay = plant.relay(&refused)?;
+        let health = until(&relay, RelayState::Refused, SOON).await?;
+        println!("{}", health.detail);
+        relay.stop().await;
+    }
+    let relay = plant.relay(&with("right", &known))?;
     plant.drained(&relay).await?;
     once_and_in_order(&committed(&kafka, &plant.id).await?, plant.written())
 }

@@ -48,11 +48,22 @@ logger.server.level = INFO
 pub struct KafkaOptions {
     /// The one user that may connect, by SASL/PLAIN without TLS. None: everybody may.
     pub user: Option<Credentials>,
+    /// A second listener for clients, with TLS and SCRAM; its users are made by [`Kafka::add_scram_user`].
+    pub secure: Option<ServerCertificate>,
     /// The address that the broker tells its clients instead of its own, for example of a
     /// [`FaultProxy`](crate::FaultProxy): without it they leave the proxy after the first answer.
     pub advertised: Option<SocketAddr>,
     /// More settings of `server.properties`; they replace those of the same key.
     pub settings: Vec<(String, String)>,
+}
+
+/// What a broker proves itself with, as PEM.
+#[derive(Debug, Clone)]
+pub struct ServerCertificate {
+    /// The certificate, and those that lead to its authority.
+    pub chain: String,
+    /// Its private key, PKCS #8, not encrypted.
+    pub key: String,
 }
 
 /// A running (or stopped) Kafka broker. Dropping it kills it.
@@ -64,6 +75,7 @@ pub struct Kafka {
     jars: PathBuf,
     clients: Port,
     controller: Port,
+    secure: Port,
     daemon: Option<Daemon>,
 }
 
@@ -86,6 +98,7 @@ impl Kafka {
             jars,
             clients: Port::choose()?,
             controller: Port::choose()?,
+            secure: Port::choose()?,
             daemon: None,
         };
         this.run_on_free_ports().await?;
@@ -107,6 +120,41 @@ impl Kafka {
         self.clients.address()
     }
 
+    /// The address of the listener with TLS and SCRAM: `127.0.0.1:PORT`.
+    pub fn secure_bootstrap(&self) -> String {
+        self.secure.address().to_string()
+    }
+
+    /// Makes a user for SCRAM-SHA-512, with Kafka's own tool.
+    ///
+    /// # Errors
+    /// When the tool fails; with the end of its log.
+    pub async fn add_scram_user(&self, user: &Credentials) -> anyhow::Result<()> {
+        let change = format!("SCRAM-SHA-512=[password={}]", user.password);
+        let (broker, log) = (self.bootstrap(), self.folder.join("scram.log"));
+        let args = [
+            "--bootstrap-server",
+            &broker,
+            "--alter",
+            "--entity-type",
+            "users",
+            "--entity-name",
+            &user.username,
+            "--add-config",
+            &change,
+        ];
+        let mut tool = self
+            .java_logging_to(&log, "kafka.admin.ConfigCommand", &args)?
+            .start()?;
+        let status = tool.wait(READY_WITHIN).await?;
+        ensure!(
+            status.success(),
+            "Kafka's tool ended with {status}: {}",
+            tool.log_tail()
+        );
+        Ok(())
+    }
+
     /// Its log.
     pub fn log(&self) -> PathBuf {
         self.folder.join("kafka.log")
@@ -117,7 +165,7 @@ impl Kafka {
     }
 
     fn choose_ports(&mut self) -> anyhow::Result<()> {
-        (self.clients, self.controller) = (Port::choose()?, Port::choose()?);
+        (self.clients, self.controller, self.secure) = (Port::choose()?, Port::choose()?, Port::choose()?);
         Ok(())
     }
 
@@ -127,6 +175,11 @@ impl Kafka {
             ("log4j2.properties", LOGGING.to_owned()),
         ] {
             let file = self.folder.join(name);
+            std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        }
+        if let Some(certificate) = &self.options.secure {
+            let file = self.key_store();
+            let text = format!("{}{}", certificate.key, certificate.chain);
             std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         }
         if !self.data().join("meta.properties").exists() {
@@ -175,12 +228,20 @@ impl Kafka {
         copy_files(&formatted, &new)
     }
 
+    fn key_store(&self) -> PathBuf {
+        self.folder.join("server.pem")
+    }
+
     fn java(&self, class: &str, args: &[&str]) -> anyhow::Result<Program> {
+        self.java_logging_to(&self.log(), class, args)
+    }
+
+    fn java_logging_to(&self, log: &Path, class: &str, args: &[&str]) -> anyhow::Result<Program> {
         let logging = format!(
             "-Dlog4j2.configurationFile={}/log4j2.properties",
             self.folder.display()
         );
-        Ok(Program::new("kafka", &ServiceProgram::Java.path()?, &self.log())
+        Ok(Program::new("kafka", &ServiceProgram::Java.path()?, log)
             .args(JVM)
             .args([&logging, "-cp", &format!("{}/*", self.jars.display()), class])
             .args(args))
@@ -214,12 +275,38 @@ impl Kafka {
             )),
             Some(user) => properties.extend(sasl(user)),
         }
+        if self.options.secure.is_some() {
+            self.secure_listener(&mut properties);
+        }
         for (key, value) in &self.options.settings {
             properties.retain(|(known, _)| known != key);
             properties.push((key.clone(), value.clone()));
         }
         let lines = properties.iter().map(|(key, value)| format!("{key}={value}\n"));
         lines.collect::<Vec<_>>().concat()
+    }
+}
+
+impl Kafka {
+    fn secure_listener(&self, properties: &mut Vec<(String, String)>) {
+        let listener = format!(",SECURE://{}", self.secure.address());
+        for (key, value) in properties.iter_mut() {
+            match key.as_str() {
+                "listeners" | "advertised.listeners" => value.push_str(&listener),
+                "listener.security.protocol.map" => value.push_str(",SECURE:SASL_SSL"),
+                "sasl.enabled.mechanisms" => value.push_str(",SCRAM-SHA-512"),
+                _ => {}
+            }
+        }
+        let key_store = self.key_store().display().to_string();
+        let jaas = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let settings = [
+            ("listener.name.secure.ssl.keystore.type", "PEM"),
+            ("listener.name.secure.ssl.keystore.location", &key_store),
+            ("listener.name.secure.sasl.enabled.mechanisms", "SCRAM-SHA-512"),
+            ("listener.name.secure.scram-sha-512.sasl.jaas.config", jaas),
+        ];
+        properties.extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 }
 

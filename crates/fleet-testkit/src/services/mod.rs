@@ -30,7 +30,7 @@ mod small_disk;
 pub use alone::{Alone, alone};
 pub use hivemq::{Hivemq, HivemqOptions};
 pub use jars::{Jars, folder as services_folder};
-pub use kafka::{Kafka, KafkaOptions};
+pub use kafka::{Kafka, KafkaOptions, ServerCertificate};
 #[cfg(feature = "kafka")]
 pub use kafka_reader::{KafkaReader, KafkaRecord};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
