@@ -16,6 +16,7 @@ import "./styles/widgets.css";
 import "./styles/grid.css";
 import "./styles/screens.css";
 import "./styles/system.css";
+import "./styles/ledger.css";
 
 /** An answer of the server is final; only silence and its own faults are worth another attempt. */
 function worthRetry(failures: number, error: Error): boolean {

@@ -6,8 +6,12 @@ import type { Readiness } from "./types";
 const PARTS_EVERY_MS = 3_000;
 /** How often figures that no stream brings are asked for while they are looked at. */
 const FIGURES_EVERY_MS = 5_000;
+/** How often alarms are asked for: the stream tells of one that is raised, not of one that is over. */
+const ALARMS_EVERY_MS = 10_000;
 /** Rows of one page of a list. */
 const PAGE_ROWS = 500;
+/** Alarms of one page. */
+const ALARM_ROWS = 100;
 
 export interface BenchFilter {
   readonly state?: "online" | "offline" | undefined;
@@ -64,6 +68,18 @@ export const plantLedgerQuery = queryOptions({
   queryKey: ["plant-ledger"],
   queryFn: async ({ signal }) => dataOf(await api.GET("/api/v1/ledger", { signal })),
   refetchInterval: FIGURES_EVERY_MS,
+});
+
+/** What a person should know, last raised first. */
+export const alarmsQuery = infiniteQueryOptions({
+  queryKey: ["alarms"],
+  queryFn: async ({ signal, pageParam }) => {
+    const query = { limit: ALARM_ROWS, ...given({ cursor: pageParam }) };
+    return dataOf(await api.GET("/api/v1/alarms", { params: { query }, signal }));
+  },
+  initialPageParam: undefined as string | undefined,
+  getNextPageParam: (page) => page.next_cursor ?? undefined,
+  refetchInterval: ALARMS_EVERY_MS,
 });
 
 export const benchesQuery = (filter: BenchFilter) =>

@@ -25,3 +25,5 @@ export type Replicas = Schemas["Replicas"];
 export type Relay = Schemas["Relay"];
 export type LedgerTotals = Schemas["LedgerTotals"];
 export type LedgerSpool = Schemas["LedgerSpool"];
+export type Alarm = Schemas["Alarm"];
+export type AlarmPage = Schemas["AlarmPage"];

@@ -45,6 +45,11 @@ export function Frame() {
               </Link>
             </li>
             <li>
+              <Link to="/delivery" className="rail-link">
+                {i18n._("Delivery")}
+              </Link>
+            </li>
+            <li>
               <Link to="/system" className="rail-link">
                 {i18n._("System")}
               </Link>
@@ -82,6 +87,8 @@ function screenName(screen: string | undefined): string {
   switch (screen) {
     case "jobs":
       return i18n._("Jobs");
+    case "delivery":
+      return i18n._("Delivery");
     case "system":
       return i18n._("System");
     case "runbook":

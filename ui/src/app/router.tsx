@@ -9,7 +9,7 @@ import {
 import { BenchesScreen } from "../screens/benches";
 import { NotFound, PageFault } from "./fallbacks";
 import { Frame } from "./frame";
-import { benchSearch, jobSearch, parseSearch, runSearch, stringifySearch } from "./search";
+import { benchSearch, jobSearch, parseSearch, runSearch, spoolSearch, stringifySearch } from "./search";
 
 const rootRoute = createRootRouteWithContext<{ client: QueryClient }>()({
   component: Frame,
@@ -34,6 +34,7 @@ export const benchesRoute = createRoute({
 export const benchRoute = createRoute({
   getParentRoute: () => rootRoute,
   path: "/benches/$device",
+  validateSearch: spoolSearch,
   component: lazyRouteComponent(() => import("../screens/bench"), "BenchScreen"),
 });
 
@@ -49,6 +50,12 @@ export const runRoute = createRoute({
   path: "/jobs/$id",
   validateSearch: runSearch,
   component: lazyRouteComponent(() => import("../screens/run"), "RunScreen"),
+});
+
+export const deliveryRoute = createRoute({
+  getParentRoute: () => rootRoute,
+  path: "/delivery",
+  component: lazyRouteComponent(() => import("../screens/delivery"), "DeliveryScreen"),
 });
 
 export const systemRoute = createRoute({
@@ -71,6 +78,7 @@ export function makeRouter(client: QueryClient) {
       benchRoute,
       jobsRoute,
       runRoute,
+      deliveryRoute,
       systemRoute,
       runbookRoute,
     ]),

@@ -63,6 +63,16 @@ export function benchSearch(search: Record<string, unknown>): BenchSearch {
   return set({ state: state === "online" || state === "offline" ? state : undefined, q: words(search["q"]) });
 }
 
+export interface SpoolSearch {
+  spool?: string;
+}
+
+/** The spool of a bench that is looked at. */
+export function spoolSearch(search: Record<string, unknown>): SpoolSearch {
+  const spool = text(search["spool"]).toLowerCase();
+  return /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(spool) ? { spool } : {};
+}
+
 export interface JobSearch {
   state?: string;
   vin?: string;

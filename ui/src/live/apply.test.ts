@@ -68,4 +68,16 @@ describe("a change applied to the cache", () => {
     expect(apply(client, fold([event("job", { id: "j", device: "a" })])).jobs).toBe(true);
     client.clear();
   });
+
+  test("of a bench outdates the plant's ledger, an alarm the alarms, a job neither", () => {
+    const client = new QueryClient();
+    const outdated = (name: string, data: unknown) => {
+      const { ledger, alarms } = apply(client, fold([event(name, data)]));
+      return { ledger, alarms };
+    };
+    expect(outdated("bench", bench("a"))).toEqual({ ledger: true, alarms: false });
+    expect(outdated("alarm", { id: 1, code: "conflict" })).toEqual({ ledger: false, alarms: true });
+    expect(outdated("job", { id: "j" })).toEqual({ ledger: false, alarms: false });
+    client.clear();
+  });
 });

@@ -9,6 +9,16 @@ export interface Changes {
   readonly benches: ReadonlyMap<string, Bench>;
   readonly jobs: ReadonlyMap<string, Job>;
   readonly live: ReadonlyMap<string, Live>;
+  /** An alarm was raised or has changed. */
+  readonly alarms: boolean;
+}
+
+/** What has to be fetched again because the stream says that it changed and not what it is now. */
+export interface Outdated {
+  readonly benches: boolean;
+  readonly jobs: boolean;
+  readonly ledger: boolean;
+  readonly alarms: boolean;
 }
 
 function parsed(data: string): Record<string, unknown> | null {
@@ -25,6 +35,7 @@ export function fold(events: readonly StreamEvent[]): Changes {
   const benches = new Map<string, Bench>();
   const jobs = new Map<string, Job>();
   const live = new Map<string, Live>();
+  let alarms = false;
   for (const event of events) {
     const value = parsed(event.data);
     if (value === null) continue;
@@ -34,9 +45,11 @@ export function fold(events: readonly StreamEvent[]): Changes {
       jobs.set(value["id"], value as unknown as Job);
     } else if (event.event === "live" && typeof value["job_id"] === "string") {
       live.set(value["job_id"], value as unknown as Live);
+    } else if (event.event === "alarm") {
+      alarms = true;
     }
   }
-  return { benches, jobs, live };
+  return { benches, jobs, live, alarms };
 }
 
 function patch<T>(
@@ -112,10 +125,16 @@ function jobBelongs(filter: JobFilter): (job: Job) => boolean | null {
 const benchKey = (bench: Bench): string => bench.device;
 const jobKey = (job: Job): string => job.id;
 
-/** Applies one frame's changes to everything in the cache. Gives the lists that have to be fetched again. */
-export function apply(client: QueryClient, changes: Changes): { benches: boolean; jobs: boolean } {
+/** Applies one frame's changes to everything in the cache. Gives what has to be fetched again. */
+export function apply(client: QueryClient, changes: Changes): Outdated {
   putProgress([...changes.live.values()]);
-  const refetch = { benches: false, jobs: false };
+  const refetch = {
+    benches: false,
+    jobs: false,
+    // A bench changes with each batch of its events that was stored.
+    ledger: changes.benches.size > 0,
+    alarms: changes.alarms,
+  };
   for (const [key, data] of client.getQueriesData<InfiniteData<BenchPage>>({ queryKey: ["benches"] })) {
     refetch.benches ||= isOutdated(
       data,

@@ -20,15 +20,17 @@ function refetchAll(client: QueryClient): void {
 
 /** Opens the page's one live stream and ties it to the query cache. */
 export function createLive(client: QueryClient): LiveConnection {
-  const refetchBenches = throttled(
-    () => void client.invalidateQueries({ queryKey: ["benches"] }),
-    LIST_REFETCH_MS,
-  );
-  const refetchJobs = throttled(() => void client.invalidateQueries({ queryKey: ["jobs"] }), LIST_REFETCH_MS);
+  const refetch = (queryKey: string): (() => void) =>
+    throttled(() => void client.invalidateQueries({ queryKey: [queryKey] }), LIST_REFETCH_MS);
+  const again = {
+    benches: refetch("benches"),
+    jobs: refetch("jobs"),
+    ledger: refetch("plant-ledger"),
+    alarms: refetch("alarms"),
+  };
   const take = oncePerFrame<StreamEvent>((events) => {
-    const refetch = apply(client, fold(events));
-    if (refetch.benches) refetchBenches();
-    if (refetch.jobs) refetchJobs();
+    const outdated = apply(client, fold(events));
+    for (const name of ["benches", "jobs", "ledger", "alarms"] as const) if (outdated[name]) again[name]();
   });
   return new LiveConnection({
     open: (since, signal) => {

@@ -1,8 +1,8 @@
 import { i18n } from "@lingui/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { benchQuery, jobsQuery, ledgerQuery } from "../api/queries";
-import type { Bench, BenchLedger, Job, JobSummary, LedgerSpool } from "../api/types";
+import { benchQuery, jobsQuery } from "../api/queries";
+import type { Bench, Job, JobSummary } from "../api/types";
 import { numberText } from "../app/format";
 import { useLanguage } from "../app/use-language";
 import { kindWord } from "../app/words";
@@ -11,8 +11,9 @@ import { JobBadge } from "../widgets/mark";
 import { Facts, Fetched, Panel, ScrollX } from "../widgets/panel";
 import { StepProgress } from "../widgets/progress";
 import { Empty, Failure, Skeleton } from "../widgets/states";
-import { Count, TableHead } from "../widgets/table";
+import { TableHead } from "../widgets/table";
 import { Age, Time } from "../widgets/time";
+import { BenchDelivery } from "./bench-delivery";
 import { BenchStateBadge, refusal } from "./bench-state";
 import { JobDuration } from "./jobs";
 
@@ -25,7 +26,6 @@ export function BenchScreen() {
   useLanguage();
   const { device } = route.useParams();
   const bench = useQuery(benchQuery(device));
-  const ledger = useQuery(ledgerQuery(device));
   const jobs = useInfiniteQuery(jobsQuery({ device }));
   const rows = jobs.data?.pages.flatMap((page) => page.items);
   return (
@@ -51,34 +51,7 @@ export function BenchScreen() {
                 {(data) => <Now bench={data} />}
               </Fetched>
             </Panel>
-            <Panel
-              title={i18n._("Delivery")}
-              aside={i18n._("announced = stored + rejected + holes + outstanding")}
-            >
-              <Fetched query={bench} rows={1}>
-                {(data) => (
-                  <div className="figures">
-                    <Figure value={data.spool.held_events} name={i18n._("events held at its last sync")} />
-                    <Figure
-                      value={data.spool.outstanding}
-                      name={i18n._("not yet stored here")}
-                      warning={!data.online && data.spool.outstanding > 0}
-                    />
-                  </div>
-                )}
-              </Fetched>
-              <Fetched query={ledger} rows={3}>
-                {(data) => <Ledger ledger={data} />}
-              </Fetched>
-            </Panel>
-            <Panel
-              title={i18n._("What became of stored events")}
-              aside={i18n._("stored = in Kafka + already there + unrelayable + expired + waiting")}
-            >
-              <Fetched query={ledger} rows={3}>
-                {(data) => <Relayed ledger={data} />}
-              </Fetched>
-            </Panel>
+            <BenchDelivery device={device} online={bench.data?.online} />
             <Panel
               title={i18n._("Jobs of this bench")}
               aside={
@@ -192,6 +165,12 @@ function Equipment({ bench }: { bench: Bench }) {
         ],
         [i18n._("Transports"), <bdi key="transports">{bench.transports.join(", ") || "–"}</bdi>],
         [
+          i18n._("Held at its last sync"),
+          <span key="held" className="num">
+            {i18n._("{count} events", { count: numberText(bench.spool.held_events) })}
+          </span>,
+        ],
+        [
           i18n._("Job list"),
           <span key="list" className="num">
             {i18n._("version {version}", { version: bench.desired_version })}
@@ -207,107 +186,6 @@ function Equipment({ bench }: { bench: Bench }) {
         [i18n._("Public key"), bench.public_key == null ? null : <code key="key">{bench.public_key}</code>],
       ]}
     />
-  );
-}
-
-export function Figure({ value, name, warning = false }: { value: number; name: string; warning?: boolean }) {
-  return (
-    <div className="figure" data-weight={warning ? "warning" : undefined}>
-      <span className="figure-value num">{numberText(value)}</span>
-      <span className="figure-name">{name}</span>
-    </div>
-  );
-}
-
-function Ledger({ ledger }: { ledger: BenchLedger }) {
-  if (ledger.spools.length === 0) {
-    return (
-      <Empty title={i18n._("No spool was announced yet.")}>
-        {i18n._("The bench begins one with its first event.")}
-      </Empty>
-    );
-  }
-  const spools = ledger.spools.toReversed();
-  return (
-    <ScrollX label={i18n._("Ledger of the spools")}>
-      <table>
-        <TableHead
-          columns={[
-            { text: i18n._("Spool") },
-            { text: i18n._("Announced"), end: true },
-            { text: i18n._("Stored"), end: true },
-            { text: i18n._("Rejected"), end: true },
-            { text: i18n._("Holes"), end: true },
-            { text: i18n._("Outstanding"), end: true },
-            { text: i18n._("Duplicates"), end: true },
-            { text: i18n._("Conflicts"), end: true },
-          ]}
-        />
-        <tbody>
-          {spools.map((spool) => (
-            <tr key={spool.spool_id}>
-              <SpoolName spool={spool} />
-              <Count value={spool.announced} />
-              <Count value={spool.stored} />
-              <Count value={spool.rejected} alarm />
-              <Count value={spool.holes} alarm />
-              <Count value={spool.outstanding} />
-              <Count value={spool.duplicates} />
-              <Count value={spool.conflicts} alarm />
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </ScrollX>
-  );
-}
-
-function SpoolName({ spool }: { spool: LedgerSpool }) {
-  return (
-    <th scope="row">
-      <code title={spool.spool_id}>…{spool.spool_id.slice(-12)}</code>
-    </th>
-  );
-}
-
-/** What became of the stored events of each spool. */
-function Relayed({ ledger }: { ledger: BenchLedger }) {
-  if (ledger.spools.length === 0) {
-    return (
-      <Empty title={i18n._("Nothing is stored yet.")}>
-        {i18n._("Stored events go into Kafka where one is configured.")}
-      </Empty>
-    );
-  }
-  return (
-    <ScrollX label={i18n._("What became of stored events")}>
-      <table>
-        <TableHead
-          columns={[
-            { text: i18n._("Spool") },
-            { text: i18n._("Stored"), end: true },
-            { text: i18n._("In Kafka"), end: true },
-            { text: i18n._("Already there"), end: true },
-            { text: i18n._("Unrelayable"), end: true },
-            { text: i18n._("Expired"), end: true },
-            { text: i18n._("Waiting"), end: true },
-          ]}
-        />
-        <tbody>
-          {ledger.spools.toReversed().map((spool) => (
-            <tr key={spool.spool_id}>
-              <SpoolName spool={spool} />
-              <Count value={spool.stored} />
-              <Count value={spool.in_kafka} />
-              <Count value={spool.already_in_kafka} />
-              <Count value={spool.unrelayable} alarm />
-              <Count value={spool.expired} />
-              <Count value={spool.in_outbox} />
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </ScrollX>
   );
 }
 

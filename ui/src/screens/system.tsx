@@ -1,27 +1,17 @@
 import { i18n } from "@lingui/core";
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { plantLedgerQuery, readinessQuery, relayQuery, replicasQuery, statusQuery } from "../api/queries";
-import type { Check, LedgerTotals, Relay, Replica, Replicas } from "../api/types";
+import { readinessQuery, relayQuery, replicasQuery, statusQuery } from "../api/queries";
+import type { Check, Relay, Replica, Replicas } from "../api/types";
 import { numberText } from "../app/format";
 import { partAnchor, partName, partNext, partWord } from "../app/parts";
 import { useLanguage } from "../app/use-language";
-import type { Weight } from "../app/words";
-import { Badge, Mark, type Shape } from "../widgets/mark";
+import { Badge, Mark, WEIGHT_SHAPE } from "../widgets/mark";
 import { Facts, Fetched, Panel, ScrollX } from "../widgets/panel";
 import { ReleaseBench } from "../widgets/release";
 import { Empty } from "../widgets/states";
 import { TableHead } from "../widgets/table";
 import { Age, Time } from "../widgets/time";
-
-const SHAPE: Readonly<Record<Weight, Shape>> = {
-  normal: "dot",
-  busy: "play",
-  quiet: "ring",
-  warning: "triangle",
-  alarm: "cross",
-  doubt: "diamond",
-};
 
 /** All slots of a plant, as hexadecimal digits. */
 const SLOTS = [..."0123456789abcdef"];
@@ -31,7 +21,6 @@ export function SystemScreen() {
   useLanguage();
   const readiness = useQuery(readinessQuery);
   const replicas = useQuery(replicasQuery);
-  const ledger = useQuery(plantLedgerQuery);
   const relay = useQuery(relayQuery);
   const status = useQuery(statusQuery);
   const waiting = status.data?.waiting_for_benches ?? [];
@@ -62,20 +51,9 @@ export function SystemScreen() {
       </Panel>
       <div className="columns">
         <div className="column">
-          <Panel
-            title={i18n._("Delivery")}
-            aside={i18n._("announced = stored + rejected + holes + outstanding")}
-          >
-            <Fetched query={ledger} rows={2}>
-              {(data) => <PlantLedger ledger={data} />}
-            </Fetched>
-          </Panel>
-          <Panel
-            title={i18n._("What became of stored events")}
-            aside={i18n._("stored = in Kafka + already there + unrelayable + expired + waiting")}
-          >
-            <Fetched query={ledger} rows={2}>
-              {(data) => <Relayed ledger={data} />}
+          <Panel title={i18n._("Relay")} aside={<Link to="/delivery">{i18n._("Delivery")}</Link>}>
+            <Fetched query={relay} rows={4}>
+              {(data) => <RelayFacts relay={data} />}
             </Fetched>
           </Panel>
         </div>
@@ -85,11 +63,6 @@ export function SystemScreen() {
               <Held waiting={waiting} />
             </Panel>
           )}
-          <Panel title={i18n._("Relay")}>
-            <Fetched query={relay} rows={4}>
-              {(data) => <RelayFacts relay={data} />}
-            </Fetched>
-          </Panel>
           <Panel title={i18n._("Server")}>
             <Fetched query={status} rows={3}>
               {(data) => (
@@ -118,7 +91,7 @@ function Parts({ checks }: { checks: readonly Check[] }) {
         return (
           <li key={check.name} className="part" data-weight={check.ok ? undefined : word.weight}>
             <span className="part-name">{partName(check.name)}</span>
-            <Badge word={word} shape={SHAPE[word.weight]} />
+            <Badge word={word} shape={WEIGHT_SHAPE[word.weight]} />
             <div className="part-text">
               {next === null ? null : <p>{next}</p>}
               <p className="quiet">
@@ -227,56 +200,6 @@ function SlotMap({ replica }: { replica: Replica }) {
         </span>
       ) : null}
     </div>
-  );
-}
-
-interface Sum {
-  readonly name: string;
-  readonly value: number;
-  readonly warning?: boolean;
-}
-
-/** Figures that add up: the sum first, then its parts. */
-function Sums({ parts }: { parts: readonly Sum[] }) {
-  return (
-    <dl className="sums">
-      {parts.map(({ name, value, warning }) => (
-        <div key={name} className="sum" data-weight={warning === true && value > 0 ? "warning" : undefined}>
-          <dt>{name}</dt>
-          <dd className="num">{numberText(value)}</dd>
-        </div>
-      ))}
-    </dl>
-  );
-}
-
-function PlantLedger({ ledger }: { ledger: LedgerTotals }) {
-  return (
-    <Sums
-      parts={[
-        { name: i18n._("Announced"), value: ledger.announced },
-        { name: i18n._("Stored"), value: ledger.stored },
-        { name: i18n._("Rejected"), value: ledger.rejected, warning: true },
-        { name: i18n._("Holes"), value: ledger.holes, warning: true },
-        { name: i18n._("Outstanding"), value: ledger.outstanding },
-        { name: i18n._("Conflicts"), value: ledger.conflicts, warning: true },
-        { name: i18n._("Dead letters"), value: ledger.dead_letters, warning: true },
-      ]}
-    />
-  );
-}
-
-function Relayed({ ledger }: { ledger: LedgerTotals }) {
-  return (
-    <Sums
-      parts={[
-        { name: i18n._("In Kafka"), value: ledger.in_kafka },
-        { name: i18n._("Already there"), value: ledger.already_in_kafka },
-        { name: i18n._("Unrelayable"), value: ledger.unrelayable, warning: true },
-        { name: i18n._("Expired"), value: ledger.expired },
-        { name: i18n._("Waiting"), value: ledger.in_outbox },
-      ]}
-    />
   );
 }
 

@@ -1,5 +1,5 @@
 import type { JobState, Outcome, Verdict } from "../api/types";
-import { outcomeWord, stateWord, verdictMeaning, verdictWord, type Word } from "../app/words";
+import { outcomeWord, stateWord, verdictMeaning, verdictWord, type Weight, type Word } from "../app/words";
 
 /** Shapes that stay apart without colour. */
 export type Shape =
@@ -94,6 +94,16 @@ export function Badge({ word, shape, title }: { word: Word; shape: Shape; title?
     </span>
   );
 }
+
+/** The shape of what has no state of its own, by how much it asks for attention. */
+export const WEIGHT_SHAPE: Readonly<Record<Weight, Shape>> = {
+  normal: "dot",
+  busy: "play",
+  quiet: "ring",
+  warning: "triangle",
+  alarm: "cross",
+  doubt: "diamond",
+};
 
 const VERDICT_SHAPE: Readonly<Record<Verdict, Shape>> = {
   passed: "check",

@@ -341,7 +341,7 @@ describe("10,000 benches", () => {
 
 test("every target is at least 24 px in both directions", async () => {
   const { page } = opened;
-  for (const address of ["/benches", "/benches/bench-a", "/jobs", `/jobs/${JOB.doubt}`]) {
+  for (const address of ["/benches", "/benches/bench-a", "/jobs", `/jobs/${JOB.doubt}`, "/delivery"]) {
     await page.goto(url + address);
     await page.locator("main .panel, main .grid").first().waitFor();
     await page.waitForTimeout(300);

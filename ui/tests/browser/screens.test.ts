@@ -50,6 +50,12 @@ const SCREENS: Readonly<
     error: [`/jobs/${JOB.failed}`, "[role=alert]"],
     stale: [`/jobs/${JOB.running}`, ".live-line progress"],
   },
+  delivery: {
+    normal: ["/delivery", "td >> text=/[0-9]+ min/"],
+    empty: ["/delivery", ".notice >> nth=2"],
+    error: ["/delivery", ".panel [role=alert] >> nth=2"],
+    stale: ["/delivery", ".balance-check"],
+  },
   system: {
     normal: ["/system", ".slots"],
     empty: ["/system", ".notice"],

@@ -1,4 +1,5 @@
 import type {
+  Alarm,
   Bench,
   BenchLedger,
   Check,
@@ -11,7 +12,7 @@ import type {
   Status,
   Step,
 } from "../../src/api/types";
-import { checks, relay, replicas, totals } from "./system";
+import { alarms, checks, noTotals, relay, replicas, totals } from "./system";
 
 /** Names as an attacker, or a careless person, would choose them. They have to appear as text. */
 export const HOSTILE = {
@@ -34,6 +35,7 @@ export interface World {
   replicas: Replicas;
   relay: Relay;
   totals: LedgerTotals;
+  alarms: Alarm[];
 }
 
 const uuid = (n: number): string => `0197b1c0-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -386,7 +388,7 @@ export function normalWorld(): World {
       station: "EOL 4",
       vin: "WVWZZZ1KZAW000555",
       open_jobs: [summary(2)],
-      spool: { held_events: 310, outstanding: 118 },
+      spool: { held_events: 310, outstanding: 30 },
     }),
     bench("bench-c", {
       station: HOSTILE.station,
@@ -465,6 +467,7 @@ export function normalWorld(): World {
     replicas: replicas(),
     relay: relay(),
     totals: totals(),
+    alarms: alarms(),
   };
 }
 
@@ -504,6 +507,8 @@ export function emptyWorld(): World {
     runs: new Map([[JOB.queued, { job: fresh, attempt: 0, steps: [], live: null, record: null }]]),
     live: [],
     replicas: { items: [], free_slots: [..."0123456789abcdef"] },
+    totals: noTotals(),
+    alarms: [],
     hidden: [blank],
   } as World & { hidden: Bench[] };
 }

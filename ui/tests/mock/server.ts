@@ -109,6 +109,7 @@ export class MockServer {
     if (group === "replicas") return world.replicas;
     if (group === "relay") return world.relay;
     if (group === "ledger") return world.totals;
+    if (group === "alarms") return this.#alarms(query);
     if (group === "benches") {
       if (id === undefined) return this.#benches(query);
       if (part === "ledger") return world.ledgers.get(id);
@@ -129,6 +130,13 @@ export class MockServer {
       return world.jobs.find((job) => job.id === id);
     }
     return undefined;
+  }
+
+  #alarms(query: URLSearchParams): unknown {
+    const from = Number(query.get("cursor") ?? 0);
+    const end = from + Number(query.get("limit") ?? 100);
+    const { alarms } = this.world;
+    return { items: alarms.slice(from, end), next_cursor: end < alarms.length ? String(end) : null };
   }
 
   #benches(query: URLSearchParams): unknown {

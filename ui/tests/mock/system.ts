@@ -1,9 +1,16 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Check, LedgerTotals, Relay, Replica, Replicas } from "../../src/api/types";
+import type { Alarm, Check, LedgerTotals, Relay, Replica, Replicas } from "../../src/api/types";
 
 const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
+
+/** Every kind of alarm, from the server's own table. */
+export function alarmKinds(): string[] {
+  const source = readFileSync(path.join(REPOSITORY, "crates/fleet-store/src/ingest.rs"), "utf8");
+  const table = /impl AlarmKind \{[\s\S]*?fn as_str[\s\S]*?\n {4}\}\n/.exec(source)?.[0] ?? "";
+  return [...table.matchAll(/=> "(\w+)"/g)].map((kind) => kind[1] ?? "");
+}
 
 /** Each part with its states, from the server's own table. */
 export function namedStates(): Map<string, string[]> {
@@ -100,4 +107,36 @@ export function totals(): LedgerTotals {
     unprojected: 0,
     dead_letters: 2,
   };
+}
+
+export function alarm(id: number, code: string, change: Partial<Alarm> = {}): Alarm {
+  const now = Date.now();
+  return {
+    id,
+    code,
+    device: "bench-b",
+    detail: `${code}: what the server says`,
+    count: 1,
+    raised_at: new Date(now - 1_560_000).toISOString(),
+    last_at: new Date(now - 60_000 * id).toISOString(),
+    ...change,
+  };
+}
+
+/** The alarms of a plant with a bench that is away. */
+export function alarms(): Alarm[] {
+  return [
+    alarm(1, "ledger_outstanding", {
+      detail: "30 events of this bench are known of and have not come for 26 min",
+      count: 26,
+    }),
+    alarm(2, "rejected", { device: "bench-c", detail: "spool 0197b1c0-…-01f5, place 4 is no CloudEvent" }),
+    alarm(3, "clock_off", { device: "bench-d", detail: "its events are 365 d behind the server's clock" }),
+    alarm(4, "misplaced", { device: null, detail: "vds/plant-1/7/../../etc: the bench level is no id" }),
+  ];
+}
+
+/** A plant that nothing was announced in. */
+export function noTotals(): LedgerTotals {
+  return Object.fromEntries(Object.keys(totals()).map((name) => [name, 0])) as unknown as LedgerTotals;
 }

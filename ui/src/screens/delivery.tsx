@@ -1,0 +1,208 @@
+import { i18n } from "@lingui/core";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { alarmsQuery, benchQuery, plantLedgerQuery, readinessQuery, relayQuery } from "../api/queries";
+import type { Alarm, LedgerTotals, Relay } from "../api/types";
+import { numberText } from "../app/format";
+import { balanceOf, ledgerAnchor, plantOddities } from "../app/ledger";
+import { useLanguage } from "../app/use-language";
+import { Alarms } from "../widgets/alarms";
+import { Balance, Tally } from "../widgets/balance";
+import { Fetched, Panel, ScrollX } from "../widgets/panel";
+import { Empty } from "../widgets/states";
+import { TableHead } from "../widgets/table";
+import { Age } from "../widgets/time";
+import { BenchStateBadge } from "./bench-state";
+
+/** The alarm about events that are known of and don't come. */
+const OUTSTANDING = "ledger_outstanding";
+/** Benches with such events that are listed; the alarms below have them all. */
+const SHOWN = 25;
+
+/** Where every event is that the benches of the plant ever announced. */
+export function DeliveryScreen() {
+  useLanguage();
+  const ledger = useQuery(plantLedgerQuery);
+  const relay = useQuery(relayQuery);
+  const alarms = useInfiniteQuery(alarmsQuery);
+  const raised = alarms.data?.pages.flatMap((page) => page.items) ?? [];
+  const standing = raised.filter((alarm) => alarm.code === OUTSTANDING);
+  return (
+    <div className="screen">
+      <header className="screen-head">
+        <h1>{i18n._("Delivery")}</h1>
+        <p className="screen-sum">
+          {ledger.data === undefined ? (
+            ""
+          ) : (
+            <Sum outstanding={ledger.data.outstanding} staying={standing.length} />
+          )}
+        </p>
+      </header>
+      <Panel
+        title={i18n._("Every event of the plant")}
+        aside={
+          <Link to="/runbook" hash="the-ledger">
+            {i18n._("Runbook")}
+          </Link>
+        }
+      >
+        <Fetched query={ledger} rows={11}>
+          {(data) => <PlantBalance ledger={data} relay={relay.data} stays={standing.length > 0} />}
+        </Fetched>
+      </Panel>
+      <Panel title={i18n._("What stays outstanding")}>
+        <Fetched query={ledger} rows={2}>
+          {(data) => <Outstanding outstanding={data.outstanding} standing={standing} />}
+        </Fetched>
+      </Panel>
+      <Panel title={i18n._("Seen on the way")}>
+        <Fetched query={ledger} rows={5}>
+          {(data) => <Tally title={i18n._("Seen on the way")} lines={plantOddities(data)} />}
+        </Fetched>
+      </Panel>
+      <Panel title={i18n._("Alarms")} aside={i18n._("last raised first")}>
+        <Alarms query={alarms} alarms={raised} none={i18n._("No alarm was raised.")} />
+      </Panel>
+    </div>
+  );
+}
+
+function Sum({ outstanding, staying }: { outstanding: number; staying: number }) {
+  if (staying > 0)
+    return (
+      <span className="sum-warning">
+        {i18n._("{events} outstanding · benches that don't deliver: {count}", {
+          events: numberText(outstanding),
+          count: numberText(staying),
+        })}
+      </span>
+    );
+  if (outstanding === 0) return i18n._("every event that was announced is settled");
+  return i18n._("{events} on their way", { events: numberText(outstanding) });
+}
+
+function PlantBalance({
+  ledger,
+  relay,
+  stays,
+}: {
+  ledger: LedgerTotals;
+  relay: Relay | undefined;
+  stays: boolean;
+}) {
+  const { data: readiness } = useQuery(readinessQuery);
+  const withoutKafka = readiness?.checks.some((check) => check.name === "kafka" && check.state === "off");
+  const oldest = relay?.oldest_waiting ?? null;
+  if (ledger.announced === 0) {
+    return (
+      <Empty title={i18n._("No event was announced yet.")}>
+        {i18n._("A bench announces its first with its first job. Give it one: POST /api/v1/jobs.")}
+      </Empty>
+    );
+  }
+  return (
+    <Balance
+      title={i18n._("Every event of the plant")}
+      lines={balanceOf(ledger, stays)}
+      sum={{
+        name: i18n._("Announced"),
+        value: ledger.announced,
+        meaning: i18n._("As the benches count them."),
+      }}
+      notes={{
+        waiting: withoutKafka ? (
+          i18n._("No Kafka is configured. Results stay here.")
+        ) : oldest === null ? null : (
+          <>
+            {i18n._("The oldest has waited for")} <Age at={oldest} />.
+          </>
+        ),
+      }}
+    />
+  );
+}
+
+function Outstanding({ outstanding, standing }: { outstanding: number; standing: readonly Alarm[] }) {
+  if (standing.length > 0) return <Standing standing={standing} />;
+  if (outstanding === 0) {
+    return (
+      <Empty title={i18n._("Nothing is outstanding.")}>
+        {i18n._("Every event that a bench told of is stored, refused or stated as a hole.")}
+      </Empty>
+    );
+  }
+  return (
+    <Empty title={i18n._("Nothing stays outstanding.")}>
+      <p>
+        {i18n._(
+          "What is on its way arrives by itself: within a minute from a bench that is online, else when it is back.",
+        )}
+      </p>
+      <p>
+        <Link to="/benches" search={{ state: "offline" }}>
+          {i18n._("Show the benches that are offline")}
+        </Link>
+      </p>
+    </Empty>
+  );
+}
+
+function Standing({ standing }: { standing: readonly Alarm[] }) {
+  const more = standing.length - SHOWN;
+  return (
+    <>
+      <ScrollX label={i18n._("What stays outstanding")}>
+        <table>
+          <TableHead
+            columns={[
+              { text: i18n._("Bench") },
+              { text: i18n._("State") },
+              { text: i18n._("Outstanding"), end: true },
+              { text: i18n._("Since"), end: true },
+              { text: i18n._("Next") },
+            ]}
+          />
+          <tbody>
+            {standing.slice(0, SHOWN).map((alarm) => (
+              <StandingRow key={alarm.id} alarm={alarm} />
+            ))}
+          </tbody>
+        </table>
+      </ScrollX>
+      {more > 0 ? (
+        <p className="none-text">{i18n._("and {count} more", { count: numberText(more) })}</p>
+      ) : null}
+    </>
+  );
+}
+
+/** A bench whose events stay outstanding; its state and count are live. */
+function StandingRow({ alarm }: { alarm: Alarm }) {
+  const device = alarm.device ?? "";
+  const { data: bench } = useQuery({ ...benchQuery(device), enabled: device !== "" });
+  return (
+    <tr>
+      <th scope="row">
+        <Link to="/benches/$device" params={{ device }} className="strong mono">
+          <bdi>{device}</bdi>
+        </Link>
+      </th>
+      <td>{bench === undefined ? <span className="none">–</span> : <BenchStateBadge bench={bench} />}</td>
+      <td className="num end">
+        {bench === undefined ? <span className="none">–</span> : numberText(bench.spool.outstanding)}
+      </td>
+      <td className="end">
+        <Age at={alarm.raised_at} />
+      </td>
+      <td className="wrap">
+        {bench?.online === false
+          ? i18n._("Bring it back: it delivers by itself.")
+          : i18n._("It is online and does not deliver: its log says why.")}{" "}
+        <Link to="/runbook" hash={ledgerAnchor("outstanding")}>
+          {i18n._("What to do")}
+        </Link>
+      </td>
+    </tr>
+  );
+}
