@@ -6,14 +6,23 @@
 //! what the benches made, what they have receipts for, what the server stored, and what Kafka has.
 
 mod bench;
+pub mod books;
+pub mod cli;
 pub mod benches;
 pub mod client_log;
 pub mod config_file;
 pub mod disks;
 pub mod figures;
 pub mod history;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod limits;
 pub mod population;
+pub mod records;
+pub mod report;
 mod rng;
+pub mod run;
+pub mod scenario;
 pub mod schedule;
 pub mod shared_log;
 pub mod work;

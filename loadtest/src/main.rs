@@ -1,0 +1,7 @@
+//! `loadtest`
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    loadtest::cli::main()
+}
