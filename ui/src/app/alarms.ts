@@ -70,8 +70,19 @@ function alarmText(code: string): string {
   }
 }
 
-export function alarmWord(alarm: Alarm): Word {
-  return { text: alarmText(alarm.code), weight: WEIGHTS[alarm.code] ?? "warning" };
+/** The alarm that is over by itself: while it is listed it stands. */
+export const OUTSTANDING = "ledger_outstanding";
+/** An alarm that was last raised longer ago asks for nobody any more. */
+const RECENT_MS = 86_400_000;
+
+/** Whether a person should still look. */
+export function isCurrent(alarm: Alarm, now: number): boolean {
+  return alarm.code === OUTSTANDING || now - Date.parse(alarm.last_at) < RECENT_MS;
+}
+
+export function alarmWord(alarm: Alarm, now: number): Word {
+  const weight = isCurrent(alarm, now) ? (WEIGHTS[alarm.code] ?? "warning") : "quiet";
+  return { text: alarmText(alarm.code), weight };
 }
 
 /** What to do, in one sentence; null where the server's detail and the runbook say it. */

@@ -1,12 +1,15 @@
 import { i18n } from "@lingui/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { benchQuery, jobsQuery } from "../api/queries";
+import { alarmsQuery, benchQuery, jobsQuery } from "../api/queries";
 import type { Bench, Job, JobSummary } from "../api/types";
+import { isCurrent } from "../app/alarms";
 import { numberText } from "../app/format";
+import { serverNow } from "../app/server-time";
 import { useLanguage } from "../app/use-language";
 import { kindWord } from "../app/words";
 import { useProgress } from "../live/progress";
+import { AlarmList } from "../widgets/alarms";
 import { JobBadge } from "../widgets/mark";
 import { Facts, Fetched, Panel, ScrollX } from "../widgets/panel";
 import { StepProgress } from "../widgets/progress";
@@ -51,6 +54,7 @@ export function BenchScreen() {
                 {(data) => <Now bench={data} />}
               </Fetched>
             </Panel>
+            <BenchAlarms device={device} />
             <BenchDelivery device={device} online={bench.data?.online} />
             <Panel
               title={i18n._("Jobs of this bench")}
@@ -79,6 +83,21 @@ export function BenchScreen() {
         </div>
       )}
     </div>
+  );
+}
+
+/** What a person should know about this bench now; nothing while there is nothing. */
+function BenchAlarms({ device }: { device: string }) {
+  const { data } = useInfiniteQuery(alarmsQuery);
+  const now = serverNow();
+  const current = (data?.pages ?? [])
+    .flatMap((page) => page.items)
+    .filter((alarm) => alarm.device === device && isCurrent(alarm, now));
+  if (current.length === 0) return null;
+  return (
+    <Panel title={i18n._("Alarms of this bench")} aside={<Link to="/delivery">{i18n._("All alarms")}</Link>}>
+      <AlarmList alarms={current} />
+    </Panel>
   );
 }
 

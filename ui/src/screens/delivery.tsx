@@ -3,6 +3,7 @@ import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { alarmsQuery, benchQuery, plantLedgerQuery, readinessQuery, relayQuery } from "../api/queries";
 import type { Alarm, LedgerTotals, Relay } from "../api/types";
+import { OUTSTANDING } from "../app/alarms";
 import { numberText } from "../app/format";
 import { balanceOf, ledgerAnchor, plantOddities } from "../app/ledger";
 import { useLanguage } from "../app/use-language";
@@ -14,8 +15,6 @@ import { TableHead } from "../widgets/table";
 import { Age } from "../widgets/time";
 import { BenchStateBadge } from "./bench-state";
 
-/** The alarm about events that are known of and don't come. */
-const OUTSTANDING = "ledger_outstanding";
 /** Benches with such events that are listed; the alarms below have them all. */
 const SHOWN = 25;
 

@@ -5,6 +5,7 @@ import { Button } from "react-aria-components";
 import type { Alarm } from "../api/types";
 import { alarmAnchor, alarmNext, alarmWord } from "../app/alarms";
 import { numberText } from "../app/format";
+import { serverNow } from "../app/server-time";
 import { Badge, WEIGHT_SHAPE } from "./mark";
 import { Empty, Failure, Skeleton } from "./states";
 import { Time } from "./time";
@@ -37,11 +38,7 @@ export function Alarms<D>({
           {i18n._("Not current: the last request failed.")}
         </p>
       ) : null}
-      <ul className="alarm-list">
-        {alarms.map((alarm) => (
-          <AlarmItem key={alarm.id} alarm={alarm} />
-        ))}
-      </ul>
+      <AlarmList alarms={alarms} />
       {query.hasNextPage ? (
         <div className="panel-more">
           <Button
@@ -57,8 +54,18 @@ export function Alarms<D>({
   );
 }
 
+export function AlarmList({ alarms }: { alarms: readonly Alarm[] }) {
+  return (
+    <ul className="alarm-list">
+      {alarms.map((alarm) => (
+        <AlarmItem key={alarm.id} alarm={alarm} />
+      ))}
+    </ul>
+  );
+}
+
 function AlarmItem({ alarm }: { alarm: Alarm }) {
-  const word = alarmWord(alarm);
+  const word = alarmWord(alarm, serverNow());
   const next = alarmNext(alarm.code);
   return (
     <li className="alarm">

@@ -172,6 +172,19 @@ describe("the alarms", () => {
     },
   );
 
+  test("of a bench stand on its page while they are of today, and those of others don't", async () => {
+    const { page } = opened;
+    const old = { last_at: new Date(Date.now() - 90_000_000).toISOString(), device: "bench-d" };
+    mock.world.alarms.push(alarm(5, "conflict", old));
+    await page.goto(`${url}/benches/bench-d`);
+    const panel = page.getByRole("region", { name: "Alarms of this bench" });
+    await panel.getByText("bench's clock is off").waitFor();
+    expect(await panel.locator(".alarm").count()).toBe(1);
+    await page.goto(`${url}/benches/bench-e`);
+    await page.locator(".balance-check").waitFor();
+    expect(await page.getByRole("region", { name: "Alarms of this bench" }).count()).toBe(0);
+  });
+
   test("of a long list are fetched page by page", async () => {
     const { page } = opened;
     mock.world.alarms = Array.from({ length: 130 }, (_, n) => alarm(n + 1, "rejected"));

@@ -63,18 +63,25 @@ describe("every kind of alarm", () => {
   });
 
   test.each(alarmKinds())("%s has words and a section of the runbook", (kind) => {
-    const word = alarmWord(alarm(1, kind));
+    const word = alarmWord(alarm(1, kind), Date.now());
     expect(word.text).not.toContain("_");
     expect(HEADINGS).toContain(alarmAnchor(kind));
   });
 
   test("has words of its own", () => {
-    const words = alarmKinds().map((kind) => alarmWord(alarm(1, kind)).text);
+    const words = alarmKinds().map((kind) => alarmWord(alarm(1, kind), Date.now()).text);
     expect(new Set(words).size).toBe(words.length);
   });
 
+  test("asks for nobody a day after it was last raised, but for the one that is over by itself", () => {
+    const later = Date.now() + 90_000_000;
+    expect(alarmWord(alarm(1, "conflict"), Date.now()).weight).toBe("alarm");
+    expect(alarmWord(alarm(1, "conflict"), later).weight).toBe("quiet");
+    expect(alarmWord(alarm(1, "ledger_outstanding"), later).weight).toBe("warning");
+  });
+
   test("that this page does not know is a warning with the server's own word", () => {
-    expect(alarmWord(alarm(1, "sun_spots"))).toEqual({ text: "sun_spots", weight: "warning" });
+    expect(alarmWord(alarm(1, "sun_spots"), Date.now())).toEqual({ text: "sun_spots", weight: "warning" });
     expect(alarmNext("sun_spots")).toBeNull();
     expect(alarmAnchor("sun_spots")).toBe("alarms");
   });
