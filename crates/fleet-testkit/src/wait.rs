@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
-const STEP: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(50);
 
-/// Asks `probe` until it answers, every 20 ms, and gives that answer.
+/// Asks `probe` until it answers, every 50 ms, and gives that answer.
 ///
 /// Only for conditions across processes; inside one process an event can be awaited.
 ///

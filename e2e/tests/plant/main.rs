@@ -9,7 +9,7 @@
 //!
 //! | variable | default | meaning |
 //! |---|---|---|
-//! | `BENCHES` | 24 | benches of the load, spread over the 16 slots |
+//! | `BENCHES` | 16 | benches of the load, spread over the 16 slots |
 //! | `EVERY_MS` | 500 | mean time between two events of a bench, milliseconds |
 //! | `SECONDS` | 2 | how long each phase of a walk keeps the load going |
 //! | `KILLS` | 1 | how often a walk repeats its kill |

@@ -51,6 +51,8 @@ impl Plant {
         let settings = Settings::new()
             .with("plant", name)
             .with("store.url", database.as_str())
+            // Each connection is a process of PostgreSQL; a walk starts servers again and again.
+            .with("store.max_connections", 6)
             .with("mqtt.url", broker.as_str())
             .with("kafka.url", services.kafka.url())
             .with(

@@ -17,7 +17,7 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 const BEYOND_THE_LEASE: Duration = Duration::from_secs(9);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slots_move_by_a_kill_and_by_an_orderly_stop() -> anyhow::Result<()> {
+async fn slots_move_by_a_kill_and_by_an_orderly_stop_of_each_replica_in_turn() -> anyhow::Result<()> {
     let services = services::shared().await?;
     let mut plant = Plant::new("hand-over", &services).await?;
     plant.start_all(&["a", "b"]).await?;
@@ -32,31 +32,14 @@ async fn slots_move_by_a_kill_and_by_an_orderly_stop() -> anyhow::Result<()> {
         plant.start("a", &[]).await?;
         let fair = plant.fair_shares(WITHIN).await?;
         println!("fair shares {fair:.1?} after a replica came");
-        load.works(phase()?).await?;
-        let asked = Instant::now();
-        plant.stop("b").await?;
-        let ended = asked.elapsed();
-        let after = plant.all_slots(AT_ONCE).await?;
-        println!("all slots {after:.1?} after the end of their owner, which took {ended:.1?}");
-        load.works(phase()?).await?;
-        plant.start("b", &[]).await?;
-        plant.fair_shares(WITHIN).await?;
-    }
-    agree(&plant, load).await?;
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn both_replicas_are_restarted_one_after_the_other() -> anyhow::Result<()> {
-    let services = services::shared().await?;
-    let mut plant = Plant::new("rolling", &services).await?;
-    plant.start_all(&["a", "b"]).await?;
-    plant.fair_shares(WITHIN).await?;
-    let load = Load::start(&plant.id, &plant.broker, &LoadOptions::from_env()?)?;
-    for _ in 0..kills()? {
-        for name in ["a", "b"] {
+        // A rolling restart.
+        for name in ["b", "a"] {
             load.works(phase()?).await?;
+            let asked = Instant::now();
             plant.stop(name).await?;
+            let ended = asked.elapsed();
+            let after = plant.all_slots(AT_ONCE).await?;
+            println!("all slots {after:.1?} after the end of their owner, which took {ended:.1?}");
             plant.start(name, &[]).await?;
             plant.fair_shares(WITHIN).await?;
         }

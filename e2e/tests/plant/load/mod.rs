@@ -71,7 +71,7 @@ impl LoadOptions {
     pub(crate) fn from_env() -> anyhow::Result<Self> {
         Ok(Self {
             name: "load".to_owned(),
-            benches: crate::env_number("BENCHES", 24)?,
+            benches: crate::env_number("BENCHES", 16)?,
             every: Duration::from_millis(crate::env_number("EVERY_MS", 500)?),
             restart_permille: 15,
             refused_one_in: 97,
