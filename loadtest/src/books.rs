@@ -181,7 +181,9 @@ pub fn compare(made: &[Made], ledgers: &Ledgers, relayed: bool) -> Vec<Disagreem
     }
     let mut found = Vec::new();
     for ((device, spool), kept) in &kept {
-        let row = ledgers.get(*device).and_then(|rows| rows.iter().find(|row| row.spool_id == *spool));
+        let row = ledgers
+            .get(*device)
+            .and_then(|rows| rows.iter().find(|row| row.spool_id == *spool));
         let mut say = |seq, what| {
             found.push(Disagreement {
                 device: (*device).to_owned(),
@@ -191,7 +193,10 @@ pub fn compare(made: &[Made], ledgers: &Ledgers, relayed: bool) -> Vec<Disagreem
             });
         };
         match row {
-            None => say(Some(1), format!("the server has none of its {} events", kept.events)),
+            None => say(
+                Some(1),
+                format!("the server has none of its {} events", kept.events),
+            ),
             Some(row) => compare_spool(kept, row, relayed, &mut say),
         }
     }
@@ -202,7 +207,10 @@ pub fn compare(made: &[Made], ledgers: &Ledgers, relayed: bool) -> Vec<Disagreem
                     device: device.clone(),
                     spool: row.spool_id,
                     seq: None,
-                    what: format!("the server has {} events of a spool that the bench never wrote", row.stored),
+                    what: format!(
+                        "the server has {} events of a spool that the bench never wrote",
+                        row.stored
+                    ),
                 });
             }
         }
@@ -214,10 +222,16 @@ fn compare_spool(kept: &Kept, row: &SpoolLedger, relayed: bool, say: &mut impl F
     let wanted = kept.events - kept.refused;
     if row.stored < wanted {
         let missing = wanted - row.stored;
-        say(Some(row.through + 1), format!("{missing} of {wanted} events are not stored"));
+        say(
+            Some(row.through + 1),
+            format!("{missing} of {wanted} events are not stored"),
+        );
     }
     if row.stored > wanted {
-        say(None, format!("{} events are stored, the bench made {wanted}", row.stored));
+        say(
+            None,
+            format!("{} events are stored, the bench made {wanted}", row.stored),
+        );
     }
     let figures = [
         ("rejected", row.rejected, kept.refused),
@@ -232,7 +246,10 @@ fn compare_spool(kept: &Kept, row: &SpoolLedger, relayed: bool, say: &mut impl F
         }
     }
     if row.announced != row.stored + row.rejected + row.holes + row.outstanding {
-        say(None, "announced is not stored + rejected + holes + outstanding".to_owned());
+        say(
+            None,
+            "announced is not stored + rejected + holes + outstanding".to_owned(),
+        );
     }
     if relayed && row.in_kafka + row.already_in_kafka != row.stored {
         let of = row.in_kafka + row.already_in_kafka;
@@ -290,7 +307,10 @@ mod tests {
 
     fn told(made: &[Made], rows: Vec<SpoolLedger>) -> Vec<String> {
         let ledgers = Ledgers::from([("load-00001".to_owned(), rows)]);
-        compare(made, &ledgers, true).iter().map(ToString::to_string).collect()
+        compare(made, &ledgers, true)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn three() -> Vec<Made> {
@@ -312,7 +332,10 @@ mod tests {
     #[test]
     fn an_event_that_counts_twice_is_named() {
         let told = told(&three(), vec![row(4)]);
-        assert!(told[0].contains("4 events are stored, the bench made 3"), "{told:?}");
+        assert!(
+            told[0].contains("4 events are stored, the bench made 3"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -321,7 +344,10 @@ mod tests {
         let mut other = row(7);
         other.spool_id = SpoolId(Uuid::from_u128(9));
         let told = told(&three(), vec![row(3), other]);
-        assert!(told[0].contains("7 events of a spool that the bench never wrote"), "{told:?}");
+        assert!(
+            told[0].contains("7 events of a spool that the bench never wrote"),
+            "{told:?}"
+        );
     }
 
     #[test]
@@ -335,7 +361,11 @@ mod tests {
             ..row(3)
         };
         assert_eq!(told(&made, vec![right]), Vec::<String>::new());
-        assert_eq!(told(&made, vec![row(3)]).len(), 2, "stored although it has to be refused");
+        assert_eq!(
+            told(&made, vec![row(3)]).len(),
+            2,
+            "stored although it has to be refused"
+        );
     }
 
     #[test]

@@ -118,7 +118,10 @@ enum DiskArg {
 pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match act(Cli::parse()) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -143,7 +146,10 @@ fn act(cli: Cli) -> anyhow::Result<u8> {
 
 /// The benches have threads of their own; this one waits most of the time.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
     runtime.context("no runtime")
 }
 

@@ -100,15 +100,21 @@ pub fn mark(brokers: &str) -> Result<Mark, ReadError> {
     let mut ends = Vec::new();
     for topic in TOPICS {
         let failed = |source| ReadError::Topic { topic, source };
-        let metadata = consumer.fetch_metadata(Some(topic), ANSWER_WITHIN).map_err(failed)?;
+        let metadata = consumer
+            .fetch_metadata(Some(topic), ANSWER_WITHIN)
+            .map_err(failed)?;
         let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let partitions = found.map(rdkafka::metadata::MetadataTopic::partitions).unwrap_or_default();
+        let partitions = found
+            .map(rdkafka::metadata::MetadataTopic::partitions)
+            .unwrap_or_default();
         if partitions.is_empty() {
             return Err(ReadError::Missing { topic });
         }
         for partition in partitions {
             let id = partition.id();
-            let (_, end) = consumer.fetch_watermarks(topic, id, ANSWER_WITHIN).map_err(failed)?;
+            let (_, end) = consumer
+                .fetch_watermarks(topic, id, ANSWER_WITHIN)
+                .map_err(failed)?;
             ends.push((topic, id, end));
         }
     }
@@ -144,7 +150,9 @@ impl Reader {
             let mut records = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 // The client tries again by itself; what it can't have is missing in the books.
-                let Some(Ok(message)) = consumer.poll(POLL) else { continue };
+                let Some(Ok(message)) = consumer.poll(POLL) else {
+                    continue;
+                };
                 if let Some(record) = filter.record(&message)? {
                     records.push(record);
                     counted.fetch_add(1, Ordering::Relaxed);
@@ -152,7 +160,9 @@ impl Reader {
             }
             Ok(records)
         };
-        let thread = std::thread::Builder::new().name("read-kafka".to_owned()).spawn(read);
+        let thread = std::thread::Builder::new()
+            .name("read-kafka".to_owned())
+            .spawn(read);
         Ok(Self {
             count,
             stop,
@@ -214,9 +224,15 @@ impl Filter {
             at: format!("{}-{}@{}", message.topic(), message.partition(), message.offset()),
             header,
         };
-        let spool = text("spool").and_then(|text| text.parse().ok()).ok_or_else(|| missing("spool"))?;
-        let seq = text("seq").and_then(|text| text.parse().ok()).ok_or_else(|| missing("seq"))?;
-        let id = text("event_id").and_then(|text| text.parse().ok()).ok_or_else(|| missing("event_id"))?;
+        let spool = text("spool")
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| missing("spool"))?;
+        let seq = text("seq")
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| missing("seq"))?;
+        let id = text("event_id")
+            .and_then(|text| text.parse().ok())
+            .ok_or_else(|| missing("event_id"))?;
         let key = String::from_utf8_lossy(message.key().unwrap_or_default());
         let lane = format!("{} {key}", message.topic());
         Ok(Some(Record {

@@ -6,9 +6,9 @@
 //! what the benches made, what they have receipts for, what the server stored, and what Kafka has.
 
 mod bench;
+pub mod benches;
 pub mod books;
 pub mod cli;
-pub mod benches;
 pub mod client_log;
 pub mod config_file;
 pub mod disks;

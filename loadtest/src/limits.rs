@@ -72,9 +72,16 @@ impl Usage {
             Duration::new(u64::try_from(of.tv_sec()).unwrap_or(0), micros * 1000)
         };
         let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-        let resident = pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        let resident = pages
+            .split_whitespace()
+            .nth(1)
+            .and_then(|pages| pages.parse::<u64>().ok());
         let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-        let page = page.ok().flatten().and_then(|size| u64::try_from(size).ok()).unwrap_or(4096);
+        let page = page
+            .ok()
+            .flatten()
+            .and_then(|size| u64::try_from(size).ok())
+            .unwrap_or(4096);
         Self {
             cpu: time(usage.user_time()) + time(usage.system_time()),
             resident_bytes: resident.unwrap_or(0) * page,

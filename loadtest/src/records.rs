@@ -47,7 +47,14 @@ impl Record {
     }
 
     fn named(&self) -> String {
-        format!("{} {} {} ({}) at {}", self.device, self.spool, self.seq, self.id, self.at())
+        format!(
+            "{} {} {} ({}) at {}",
+            self.device,
+            self.spool,
+            self.seq,
+            self.id,
+            self.at()
+        )
     }
 }
 
@@ -55,7 +62,12 @@ impl Record {
 pub fn judge(made: &[Made], records: &[Record]) -> KafkaBooks {
     let known: HashMap<(&str, SpoolId, Seq), &Made> = made
         .iter()
-        .map(|made| ((made.place.device.as_str(), made.place.spool, made.place.seq), made))
+        .map(|made| {
+            (
+                (made.place.device.as_str(), made.place.spool, made.place.seq),
+                made,
+            )
+        })
         .collect();
     let mut books = KafkaBooks {
         records: records.len() as u64,
@@ -67,7 +79,11 @@ pub fn judge(made: &[Made], records: &[Record]) -> KafkaBooks {
         let place = (&*record.device, record.spool, record.seq);
         let found = known.get(&place).filter(|made| !made.refused);
         let Some(made) = found.filter(|made| made.id == record.id && made.hash == record.hash) else {
-            let what = if found.is_some() { "has other bytes" } else { "was never made" };
+            let what = if found.is_some() {
+                "has other bytes"
+            } else {
+                "was never made"
+            };
             books.phantoms += 1;
             name(&mut books, || format!("{what}: {}", record.named()));
             continue;
@@ -88,7 +104,9 @@ pub fn judge(made: &[Made], records: &[Record]) -> KafkaBooks {
     for made in made.iter().filter(|made| !made.refused) {
         if !seen.contains(&(made.place.device.as_str(), made.place.spool, made.place.seq)) {
             books.lost += 1;
-            name(&mut books, || format!("not in Kafka: {:?} ({})", made.place, made.id));
+            name(&mut books, || {
+                format!("not in Kafka: {:?} ({})", made.place, made.id)
+            });
         }
     }
     books
@@ -144,7 +162,11 @@ mod tests {
     /// Lost, duplicates, reordered, phantoms when the events of these places come in this order.
     fn judged(order: &[usize]) -> (u64, u64, u64, u64) {
         let made = made();
-        let records: Vec<_> = order.iter().enumerate().map(|(at, of)| record(&made[*of], at as i64)).collect();
+        let records: Vec<_> = order
+            .iter()
+            .enumerate()
+            .map(|(at, of)| record(&made[*of], at as i64))
+            .collect();
         let books = judge(&made, &records);
         (books.lost, books.duplicates, books.reordered, books.phantoms)
     }
@@ -171,7 +193,11 @@ mod tests {
         let books = judge(&made[..2], &[record(&made[0], 0), changed, unknown]);
         assert_eq!((books.phantoms, books.lost), (2, 1));
         assert!(books.named[0].contains("vds.results.v1-3@1"), "{:?}", books.named);
-        assert!(books.named[1].contains("load-00001") && books.named[1].contains(" 99 "), "{:?}", books.named);
+        assert!(
+            books.named[1].contains("load-00001") && books.named[1].contains(" 99 "),
+            "{:?}",
+            books.named
+        );
     }
 
     #[test]

@@ -283,7 +283,11 @@ impl Report {
 
     fn closed_books(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let books = &self.books;
-        let agree = if books.agree() { "they agree" } else { "they do NOT agree" };
+        let agree = if books.agree() {
+            "they agree"
+        } else {
+            "they do NOT agree"
+        };
         writeln!(f, "\nBooks: {agree}")?;
         writeln!(f, "  on the benches' disks   {:>10}", books.made)?;
         writeln!(f, "  with receipt            {:>10}", books.receipted)?;
@@ -314,7 +318,12 @@ impl Report {
             )?,
         }
         let named = books.kafka.iter().flat_map(|kafka| kafka.named.iter().cloned());
-        let named: Vec<_> = books.disagreements.iter().map(ToString::to_string).chain(named).collect();
+        let named: Vec<_> = books
+            .disagreements
+            .iter()
+            .map(ToString::to_string)
+            .chain(named)
+            .collect();
         for line in named.iter().take(SHOWN) {
             writeln!(f, "    {line}")?;
         }
@@ -335,13 +344,21 @@ impl Report {
             self.counts.disconnects
         )?;
         for fault in &self.faults {
-            write!(f, "  {} from {:.1} s to {:.1} s", fault.name, fault.began_s, fault.ended_s)?;
+            write!(
+                f,
+                "  {} from {:.1} s to {:.1} s",
+                fault.name, fault.began_s, fault.ended_s
+            )?;
             match fault.back_s {
                 Some(back) => writeln!(f, ", all benches back after {back:.1} s")?,
                 None => writeln!(f)?,
             }
         }
-        write!(f, "  every receipt {:.1} s after the schedule's end", self.drained_s)?;
+        write!(
+            f,
+            "  every receipt {:.1} s after the schedule's end",
+            self.drained_s
+        )?;
         match self.relayed_s {
             Some(relayed) => writeln!(f, ", all relayed after {relayed:.1} s"),
             None => writeln!(f),

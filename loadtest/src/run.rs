@@ -13,12 +13,12 @@ use crate::limits::{self, LimitError};
 use crate::population::{Broker, BrokerError, Population, PopulationError, PopulationOptions};
 use crate::report::{FaultReport, Report, ToolReport};
 use crate::scenario::{FaultKind, Scenario};
-use faults::{Faults, Hooks};
 use facts::Facts;
+use faults::{Faults, Hooks};
 use targets::Disks;
 
-pub mod faults;
 mod facts;
+pub mod faults;
 mod judging;
 mod targets;
 
@@ -162,8 +162,15 @@ pub async fn run(
         .name
         .clone()
         .unwrap_or_else(|| format!("load-{:06x}", fleet_clock::jitter_seed() & 0xFF_FFFF));
-    let through_proxy = scenario.fault.iter().any(|fault| fault.kind == FaultKind::BrokerAway);
-    limits::raise_open_files(scenario.benches, through_proxy, options.disks == DiskKind::Folders)?;
+    let through_proxy = scenario
+        .fault
+        .iter()
+        .any(|fault| fault.kind == FaultKind::BrokerAway);
+    limits::raise_open_files(
+        scenario.benches,
+        through_proxy,
+        options.disks == DiskKind::Folders,
+    )?;
     let mut faults = Faults::new(&target, through_proxy).await?;
     let mut disks = Disks::open(options, &name, scenario)?;
     let before = limits::Usage::now();
@@ -171,7 +178,10 @@ pub async fn run(
     (of.vins, of.seed) = (scenario.vins, scenario.seed);
     of.starts_per_second = Some(scenario.starts_per_second);
     of.threads = disks.threads();
-    say(&format!("{} benches {name}-00000 ... connect to {target}", scenario.benches));
+    say(&format!(
+        "{} benches {name}-00000 ... connect to {target}",
+        scenario.benches
+    ));
     let population = disks.start(&of)?;
     #[expect(clippy::cast_precision_loss, reason = "a time")]
     let starts = Duration::from_secs_f64(scenario.benches as f64 / scenario.starts_per_second);
@@ -223,10 +233,13 @@ pub async fn run(
 }
 
 async fn plant(api: &Api, server: &str) -> Result<PlantId, RunError> {
-    let status = api.get("/api/v1/status").await.map_err(|source| RunError::Server {
-        server: server.to_owned(),
-        source,
-    })?;
+    let status = api
+        .get("/api/v1/status")
+        .await
+        .map_err(|source| RunError::Server {
+            server: server.to_owned(),
+            source,
+        })?;
     let plant = status["plant"].as_str().ok_or_else(|| RunError::Answer {
         server: server.to_owned(),
         what: "plant",
@@ -243,7 +256,8 @@ fn tool(
     ToolReport {
         cpu_s: used.cpu.saturating_sub(connected.cpu).as_secs_f64(),
         cpu_s_per_million: 0.0,
-        bytes_per_bench: connected.resident_bytes.saturating_sub(before.resident_bytes) / benches.max(1) as u64,
+        bytes_per_bench: connected.resident_bytes.saturating_sub(before.resident_bytes)
+            / benches.max(1) as u64,
         most_bytes: used.most_bytes,
     }
 }
@@ -298,7 +312,9 @@ impl Timeline<'_> {
         let seconds = |at: Instant| at.saturating_duration_since(self.began).as_secs_f64();
         match step {
             Step::Begins(index) => {
-                let Some(fault) = self.scenario.fault.get(index) else { return Ok(()) };
+                let Some(fault) = self.scenario.fault.get(index) else {
+                    return Ok(());
+                };
                 say(&format!("{} begins", fault.name));
                 let began = Instant::now();
                 self.faults.begin(fault.kind, self.population);
@@ -311,7 +327,9 @@ impl Timeline<'_> {
                 });
             }
             Step::Ends(index) => {
-                let Some(fault) = self.scenario.fault.get(index) else { return Ok(()) };
+                let Some(fault) = self.scenario.fault.get(index) else {
+                    return Ok(());
+                };
                 self.hooks.run(&fault.name, "end").await?;
                 self.faults.end(fault.kind);
                 let ended = Instant::now();
@@ -338,10 +356,18 @@ impl Timeline<'_> {
     async fn back(&self, ended: Instant) -> Result<Option<f64>, RunError> {
         // The links notice the cut before it is looked whether they are back.
         let noticed = |population: &Population| population.totals().connected < population.totals().benches;
-        let _ = self.population.until("a cut", Duration::from_secs(1), noticed).await;
+        let _ = self
+            .population
+            .until("a cut", Duration::from_secs(1), noticed)
+            .await;
         let within = self.scenario.passes.back_within.unwrap_or_default() + CONNECTED_WITHIN;
         self.population.connected(within).await?;
-        Ok(Some(self.population.last_up().saturating_duration_since(ended).as_secs_f64()))
+        Ok(Some(
+            self.population
+                .last_up()
+                .saturating_duration_since(ended)
+                .as_secs_f64(),
+        ))
     }
 
     async fn line(&self) -> Result<String, RunError> {
@@ -400,12 +426,16 @@ impl Drain {
         drain.relayed = Some(None);
         say("every event has its receipt; waiting for the relay");
         while begun.elapsed() < within {
-            let ledger = api.get("/api/v1/ledger").await.map_err(|source| RunError::Server {
-                server: options.server.clone(),
-                source,
-            })?;
+            let ledger = api
+                .get("/api/v1/ledger")
+                .await
+                .map_err(|source| RunError::Server {
+                    server: options.server.clone(),
+                    source,
+                })?;
             if ledger["in_outbox"].as_u64() == Some(0) {
                 drain.relayed = Some(Some(begun.elapsed()));
+                say("the relay has taken every event");
                 kafka.catch_up(population.totals().durable).await?;
                 break;
             }

@@ -12,7 +12,10 @@ use crate::schedule::{Curve, Stretch};
 pub const BUILT_IN: [(&str, &str); 5] = [
     ("shift", include_str!("../scenarios/shift.toml")),
     ("peak", include_str!("../scenarios/peak.toml")),
-    ("reconnect-storm", include_str!("../scenarios/reconnect-storm.toml")),
+    (
+        "reconnect-storm",
+        include_str!("../scenarios/reconnect-storm.toml"),
+    ),
     ("broker-outage", include_str!("../scenarios/broker-outage.toml")),
     ("kafka-outage", include_str!("../scenarios/kafka-outage.toml")),
 ];
@@ -102,7 +105,7 @@ pub enum FaultKind {
 }
 
 /// Criteria beside the books. Each is left out when it is not given.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Passes {
     /// Publishes for each event, at most.
@@ -120,6 +123,18 @@ pub struct Passes {
     /// After the schedule every event has its receipt, and is in Kafka where that is asked for, so soon.
     #[serde(default = "default_drained", with = "humantime_serde")]
     pub drained_within: Duration,
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self {
+            resent_ratio: None,
+            receipt_p99: None,
+            kafka_p99: None,
+            back_within: None,
+            drained_within: default_drained(),
+        }
+    }
 }
 
 /// Bounds of the load test itself.
@@ -232,13 +247,19 @@ impl Scenario {
             return wrong("starts_per_second", "a number above 0".to_owned());
         }
         if !positive(self.compress) {
-            return wrong("compress", "a number above 0; 1 keeps the times as they are".to_owned());
+            return wrong(
+                "compress",
+                "a number above 0; 1 keeps the times as they are".to_owned(),
+            );
         }
         if self.vins == 0 || self.vins > 999_999 {
             return wrong("vins", "1 to 999999".to_owned());
         }
         if self.phase.is_empty() {
-            return wrong("phase", "at least one [[phase]] with name, lasts and rate".to_owned());
+            return wrong(
+                "phase",
+                "at least one [[phase]] with name, lasts and rate".to_owned(),
+            );
         }
         for phase in &self.phase {
             let key = |name: &str| format!("phase {:?}: {name}", phase.name);
@@ -246,11 +267,17 @@ impl Scenario {
                 return wrong(&key("rate"), format!("0 to {MOST_RATE} events per second"));
             }
             if phase.lasts.is_zero() || phase.lasts > Duration::from_hours(31 * 24) {
-                return wrong(&key("lasts"), "a time such as \"60s\" or \"8h\", up to 31 days".to_owned());
+                return wrong(
+                    &key("lasts"),
+                    "a time such as \"60s\" or \"8h\", up to 31 days".to_owned(),
+                );
             }
         }
         if !self.phase.iter().any(|phase| phase.measured && phase.rate > 0.0) {
-            return wrong("phase", "at least one measured phase with a rate above 0".to_owned());
+            return wrong(
+                "phase",
+                "at least one measured phase with a rate above 0".to_owned(),
+            );
         }
         self.check_faults(path)
     }
@@ -259,18 +286,27 @@ impl Scenario {
         let whole: Duration = self.phase.iter().map(|phase| phase.lasts).sum();
         for (index, fault) in self.fault.iter().enumerate() {
             let key = |name: &str| format!("fault {:?}: {name}", fault.name);
-            let wrong = |name: &str, problem: &str| Err(ConfigError::value(path, &key(name), problem.to_owned()));
+            let wrong =
+                |name: &str, problem: &str| Err(ConfigError::value(path, &key(name), problem.to_owned()));
             if fault.name.is_empty() || fault.name.contains(['.', '=']) {
                 return wrong("name", "a name without '.' and '='");
             }
-            if self.fault.iter().take(index).any(|other| other.name == fault.name) {
+            if self
+                .fault
+                .iter()
+                .take(index)
+                .any(|other| other.name == fault.name)
+            {
                 return wrong("name", "each fault has a name of its own");
             }
             if fault.begins >= whole {
                 return wrong("begins", "before the end of the last phase");
             }
             if fault.begins.saturating_add(fault.lasts) > whole {
-                return wrong("lasts", "not longer than the phases: what comes after the fault is measured too");
+                return wrong(
+                    "lasts",
+                    "not longer than the phases: what comes after the fault is measured too",
+                );
             }
             match fault.kind {
                 FaultKind::BrokerAway if fault.lasts.is_zero() => {

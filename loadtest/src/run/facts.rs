@@ -117,11 +117,18 @@ impl Facts<'_> {
     }
 
     async fn books(&self, api: &Api) -> Result<Books, RunError> {
-        let devices: Vec<DeviceId> = self.ended.benches.iter().map(|bench| bench.device.clone()).collect();
-        let ledgers = books::ledgers(api, &devices).await.map_err(|source| RunError::Server {
-            server: self.options.server.clone(),
-            source,
-        })?;
+        let devices: Vec<DeviceId> = self
+            .ended
+            .benches
+            .iter()
+            .map(|bench| bench.device.clone())
+            .collect();
+        let ledgers = books::ledgers(api, &devices)
+            .await
+            .map_err(|source| RunError::Server {
+                server: self.options.server.clone(),
+                source,
+            })?;
         let relayed = self.options.relayed || self.options.kafka.is_some();
         let mut disagreements = books::compare(self.made, &ledgers, relayed);
         disagreements.truncate(MOST_NAMED);
@@ -165,22 +172,36 @@ impl Facts<'_> {
         let mut missed = Vec::new();
         let ratio = self.counts.resent_ratio();
         if let Some(most) = passes.resent_ratio.filter(|most| ratio > *most) {
-            missed.push(format!("{ratio:.3} publishes for each event, at most {most} are wanted"));
+            missed.push(format!(
+                "{ratio:.3} publishes for each event, at most {most} are wanted"
+            ));
         }
         let latencies = [
             ("receipt", passes.receipt_p99, &measured.receipt),
-            ("Kafka", passes.kafka_p99.filter(|_| self.options.kafka.is_some()), &measured.kafka),
+            (
+                "Kafka",
+                passes.kafka_p99.filter(|_| self.options.kafka.is_some()),
+                &measured.kafka,
+            ),
         ];
         for (until, most, of) in latencies {
-            if let Some(most) = most.map(|most| most.as_secs_f64() * 1000.0).filter(|most| of.p99_ms > *most) {
-                missed.push(format!("p99 until {until} is {:.0} ms, at most {most:.0} ms are wanted", of.p99_ms));
+            if let Some(most) = most
+                .map(|most| most.as_secs_f64() * 1000.0)
+                .filter(|most| of.p99_ms > *most)
+            {
+                missed.push(format!(
+                    "p99 until {until} is {:.0} ms, at most {most:.0} ms are wanted",
+                    of.p99_ms
+                ));
             }
         }
         if let Some(most) = passes.back_within.map(|most| most.as_secs_f64()) {
             for fault in &self.faults {
                 if let Some(back) = fault.back_s.filter(|back| *back > most) {
                     let name = &fault.name;
-                    missed.push(format!("all benches were back {back:.1} s after {name}, {most:.0} s are wanted"));
+                    missed.push(format!(
+                        "all benches were back {back:.1} s after {name}, {most:.0} s are wanted"
+                    ));
                 }
             }
         }
@@ -211,7 +232,9 @@ pub fn validity(scenario: &Scenario, figures: &Figures, not_told: u64) -> Vec<St
         }
     }
     if not_told > 0 {
-        reasons.push(format!("{not_told} events of the schedule were never told: the disk of the load test took nothing"));
+        reasons.push(format!(
+            "{not_told} events of the schedule were never told: the disk of the load test took nothing"
+        ));
     }
     reasons
 }

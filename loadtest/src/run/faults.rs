@@ -76,7 +76,9 @@ impl Hooks {
     pub fn parse(hooks: &[String]) -> Result<Self, FaultError> {
         let mut parsed = BTreeMap::new();
         for hook in hooks {
-            let (name, command) = hook.split_once('=').ok_or_else(|| FaultError::Form(hook.clone()))?;
+            let (name, command) = hook
+                .split_once('=')
+                .ok_or_else(|| FaultError::Form(hook.clone()))?;
             let moment = name.rsplit_once('.').map(|(_, moment)| moment);
             if !matches!(moment, Some("begin" | "end")) || command.trim().is_empty() {
                 return Err(FaultError::Form(hook.clone()));
@@ -101,7 +103,11 @@ impl Hooks {
                 });
             }
         }
-        for fault in scenario.fault.iter().filter(|fault| fault.kind == FaultKind::Command) {
+        for fault in scenario
+            .fault
+            .iter()
+            .filter(|fault| fault.kind == FaultKind::Command)
+        {
             for moment in ["begin", "end"] {
                 if !self.0.contains_key(&format!("{}.{moment}", fault.name)) {
                     return Err(FaultError::Missing {
@@ -117,8 +123,13 @@ impl Hooks {
     /// Runs a command, if there is one, and waits for its end.
     pub(super) async fn run(&self, fault: &str, moment: &str) -> Result<(), FaultError> {
         let hook = format!("{fault}.{moment}");
-        let Some(command) = self.0.get(&hook) else { return Ok(()) };
-        let ended = tokio::process::Command::new("sh").args(["-c", command]).status().await;
+        let Some(command) = self.0.get(&hook) else {
+            return Ok(());
+        };
+        let ended = tokio::process::Command::new("sh")
+            .args(["-c", command])
+            .status()
+            .await;
         match ended {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(FaultError::Command { hook, status }),

@@ -38,7 +38,9 @@ impl Records {
         }
         for record in self.0.iter().flatten() {
             let times = due.get(&(&*record.device, record.spool));
-            let place = usize::try_from(record.seq).unwrap_or(usize::MAX).saturating_sub(1);
+            let place = usize::try_from(record.seq)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(1);
             let Some(offset) = times.and_then(|times| times.get(place).copied().flatten()) else {
                 continue;
             };
@@ -81,7 +83,9 @@ impl Kafka {
 
     /// Notes where the topics end, and reads from there at once or later.
     pub(super) async fn begin(options: &RunOptions, plant: &str, name: &str) -> Result<Self, RunError> {
-        let Some(brokers) = options.kafka.clone() else { return Ok(Self::Off) };
+        let Some(brokers) = options.kafka.clone() else {
+            return Ok(Self::Off);
+        };
         let asked = brokers.clone();
         let mark = tokio::task::spawn_blocking(move || crate::kafka::mark(&asked)).await;
         let mark = mark.map_err(|_| crate::kafka::ReadError::Thread)??;
@@ -107,7 +111,9 @@ impl Kafka {
         else {
             return Ok(self);
         };
-        Ok(Self::Reads(crate::kafka::Reader::start(&brokers, &mark, &plant, &prefix)?))
+        Ok(Self::Reads(crate::kafka::Reader::start(
+            &brokers, &mark, &plant, &prefix,
+        )?))
     }
 
     /// Reads until so many records are there, or for as long as it may take.
@@ -149,7 +155,11 @@ impl Kafka {
         }
     }
 
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "as with the feature")]
+    #[expect(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "as with the feature"
+    )]
     pub(super) async fn catch_up(&mut self, _wanted: u64) -> Result<(), RunError> {
         Ok(())
     }

@@ -38,7 +38,10 @@ impl Disks {
                 "the events take about {:.1} GB and {free} bytes are free; give another --folder or a shorter run",
                 needed / 1e9
             );
-            return Err(failed(std::io::Error::new(std::io::ErrorKind::StorageFull, detail)));
+            return Err(failed(std::io::Error::new(
+                std::io::ErrorKind::StorageFull,
+                detail,
+            )));
         }
         let log = match options.disks {
             DiskKind::SharedLog => Some(SharedLog::open(&folder.join("benches.log")).map_err(failed)?),
