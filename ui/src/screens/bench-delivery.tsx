@@ -38,7 +38,7 @@ export function BenchDelivery({ device, online }: { device: string; online: bool
         </Fetched>
       </Panel>
       <Panel title={i18n._("Spools")} aside={i18n._("newest first")}>
-        <Fetched query={ledger} rows={3}>
+        <Fetched query={ledger} rows={3} silent>
           {(data) => <Spools ledger={data} device={device} chosen={chosen} />}
         </Fetched>
       </Panel>

@@ -50,16 +50,20 @@ export function DeliveryScreen() {
           {(data) => <PlantBalance ledger={data} relay={relay.data} stays={standing.length > 0} />}
         </Fetched>
       </Panel>
-      <Panel title={i18n._("What stays outstanding")}>
-        <Fetched query={ledger} rows={2}>
-          {(data) => <Outstanding outstanding={data.outstanding} standing={standing} />}
-        </Fetched>
-      </Panel>
-      <Panel title={i18n._("Seen on the way")}>
-        <Fetched query={ledger} rows={5}>
-          {(data) => <Tally title={i18n._("Seen on the way")} lines={plantOddities(data)} />}
-        </Fetched>
-      </Panel>
+      {ledger.data === undefined && ledger.isError ? null : (
+        <>
+          <Panel title={i18n._("What stays outstanding")}>
+            <Fetched query={ledger} rows={2} silent>
+              {(data) => <Outstanding outstanding={data.outstanding} standing={standing} />}
+            </Fetched>
+          </Panel>
+          <Panel title={i18n._("Seen on the way")}>
+            <Fetched query={ledger} rows={5} silent>
+              {(data) => <Tally title={i18n._("Seen on the way")} lines={plantOddities(data)} />}
+            </Fetched>
+          </Panel>
+        </>
+      )}
       <Panel title={i18n._("Alarms")} aside={i18n._("last raised first")}>
         <Alarms query={alarms} alarms={raised} none={i18n._("No alarm was raised.")} />
       </Panel>

@@ -21,16 +21,19 @@ export function Panel({ title, aside, children }: { title: string; aside?: React
 export function Fetched<T>({
   query,
   rows,
+  silent = false,
   children,
 }: {
   query: UseQueryResult<T>;
   rows: number;
+  /** Another panel of the same query says that a later fetch failed. */
+  silent?: boolean;
   children: (data: T) => ReactNode;
 }) {
   if (query.data !== undefined) {
     return (
       <>
-        {query.isRefetchError ? (
+        {query.isRefetchError && !silent ? (
           <p className="callout" data-weight="warning">
             {i18n._("Not current: the last request failed.")}
           </p>

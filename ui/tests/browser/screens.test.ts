@@ -53,7 +53,7 @@ const SCREENS: Readonly<
   delivery: {
     normal: ["/delivery", "td >> text=/[0-9]+ min/"],
     empty: ["/delivery", ".notice >> nth=2"],
-    error: ["/delivery", ".panel [role=alert] >> nth=2"],
+    error: ["/delivery", ".panel [role=alert] >> nth=1"],
     stale: ["/delivery", ".balance-check"],
   },
   system: {
