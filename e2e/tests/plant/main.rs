@@ -32,8 +32,6 @@ mod postgres;
 mod relay;
 mod replicas;
 mod restore;
-#[path = "../delivery_model/rng.rs"]
-mod rng;
 mod services;
 mod slots;
 mod sqlite;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use agent_core::Event;
 use agent_link::{AlarmKind, LinkEffect, LinkEvent, LinkInput};
 use fleet_domain::{Seq, SpoolId};
+use fleet_wire::command::DesiredState;
 use spool::Position;
 
 use super::{Bench, BenchError, Moment, Outward, UPKEEP};
@@ -74,7 +75,11 @@ impl<B: BenchDisk> Bench<B> {
                 }
                 Ok(())
             }
-            LinkEvent::Commands(list) => self.decide(Event::Commands(list), now),
+            LinkEvent::Commands(mut list) => {
+                // The jobs that this bench makes up are none of its core's: it would declare them in doubt.
+                list.jobs.retain(|entry| entry.state == DesiredState::Offered);
+                self.decide(Event::Commands(list), now)
+            }
             LinkEvent::Undecodable { channel, error } => Err(BenchError::Undecodable {
                 device: self.device.clone(),
                 channel: channel.as_str(),
