@@ -210,7 +210,11 @@ pub fn open(dir: &Path) -> Result<Opened, JournalError> {
     Ok(opened)
 }
 
-fn parse(bytes: &[u8]) -> Result<Pending, String> {
+/// Reads the content of a journal. Total: damage behind the header is marked, not refused.
+///
+/// # Errors
+/// Why the header can't be read.
+pub fn parse(bytes: &[u8]) -> Result<Pending, String> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
     let header = match serde_json::from_slice(first) {

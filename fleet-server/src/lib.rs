@@ -9,6 +9,7 @@ pub mod artifacts;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod decoders;
 mod dispatch;
 pub mod endpoints;
 mod failpoints;

@@ -16,7 +16,7 @@ mod principal;
 mod procedures;
 mod relay;
 mod replicas;
-mod runs;
+pub(crate) mod runs;
 mod security_access;
 mod status;
 mod stream;

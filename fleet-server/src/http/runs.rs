@@ -106,7 +106,7 @@ async fn record(state: &AppState, attempt: AttemptRow) -> Result<Option<RunRecor
 }
 
 /// Whether a JWS in compact form (RFC 7515) is signed with EdDSA (RFC 8037) by `key` (base64url).
-fn is_signed_by(jws: &str, key: &str) -> bool {
+pub(crate) fn is_signed_by(jws: &str, key: &str) -> bool {
     check(jws, key).is_some()
 }
 

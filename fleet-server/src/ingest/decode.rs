@@ -20,14 +20,14 @@ const MAX_SHOWN: usize = 200;
 
 /// Messages as the store takes them, each kind in arrival order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Decoded {
-    pub(super) items: Vec<Inbound>,
-    pub(super) misplaced: Vec<Misplaced>,
+pub(crate) struct Decoded {
+    pub(crate) items: Vec<Inbound>,
+    pub(crate) misplaced: Vec<Misplaced>,
 }
 
 impl Decoded {
     /// Adds a message. A cleared presence says nothing and is left out.
-    pub(super) fn add(&mut self, arrival: &Arrival) {
+    pub(crate) fn add(&mut self, arrival: &Arrival) {
         match arrival.topic.parse::<Topic>() {
             Ok(topic) => self.items.extend(inbound(arrival, topic)),
             Err(_) if arrival.payload.is_empty() && arrival.topic.ends_with("/presence") => {}

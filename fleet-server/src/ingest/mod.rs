@@ -11,7 +11,7 @@
 //! The keeper shares the slots with the other replicas; lists for benches of theirs go by the publisher.
 
 mod committer;
-mod decode;
+pub(crate) mod decode;
 mod keeper;
 mod presence;
 mod publisher;

@@ -1,0 +1,22 @@
+//! What a bench reads from its own disk.
+
+use device_agent::config::Config;
+use device_agent::journal;
+
+pub(crate) fn settings(data: &[u8]) {
+    crate::settings::file::<Config>(data);
+}
+
+pub(crate) fn journal(data: &[u8]) {
+    let whole = match journal::parse(data) {
+        Ok(whole) => whole,
+        Err(reason) => return crate::useful_text(&reason),
+    };
+    assert!(whole.intents.len() <= data.split(|byte| *byte == b'\n').count());
+    // A last line that was cut short was never synced: what it announces was not begun.
+    let complete = data.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    if complete > 0 {
+        let cut = journal::parse(data.get(..complete).unwrap_or_default());
+        assert_eq!(cut, Ok(whole), "an incomplete last line counts for nothing");
+    }
+}
