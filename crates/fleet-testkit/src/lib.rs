@@ -18,7 +18,7 @@ pub use api::{Api, ApiError};
 pub use fleet::{Agent, EcuSim, Server};
 pub use otlp::{Collector, ReceivedSpan};
 pub use process::{Process, Program};
-pub use proxy::{FaultProxy, Faults};
+pub use proxy::{FaultProxy, Faults, Side};
 pub use settings::Settings;
 pub use wait::eventually;
 pub use workload::{SoftwareImage, Workload, job_request, upload_artifact};

@@ -1,8 +1,9 @@
 //! A TCP proxy that misbehaves on demand. It stands between an agent and the broker, or a tester and a vehicle.
 //!
 //! What it models: delay, single-byte chunks, a silent cut that heals (the bytes are held, as TCP would resend
-//! them), a reset now or after a number of bytes, a peer that takes no connection, half-close. What it does not:
-//! loss or change of bytes within a connection, which TCP hides.
+//! them), a reset now or after a number of bytes, a half-open connection (one side is gone and the other is not told),
+//! a peer that takes no connection, half-close. What it does not: loss or change of bytes within a connection, which
+//! TCP hides.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,12 +32,23 @@ pub struct Faults {
     pub reset_after: Option<u64>,
 }
 
+/// Which end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Who has connected.
+    Client,
+    /// Who was connected to.
+    Server,
+}
+
 #[derive(Debug)]
 struct Shared {
     faults: watch::Receiver<Faults>,
     upstream: watch::Receiver<SocketAddr>,
     /// Counts the cuts; a connection older than the number is reset.
     cuts: watch::Receiver<u64>,
+    /// Who is gone from the connections that were there when it changed.
+    gone: watch::Receiver<Side>,
     accepted: Arc<AtomicU64>,
 }
 
@@ -47,6 +59,7 @@ pub struct FaultProxy {
     faults: watch::Sender<Faults>,
     upstream: watch::Sender<SocketAddr>,
     cuts: watch::Sender<u64>,
+    gone: watch::Sender<Side>,
     accepted: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -64,11 +77,13 @@ impl FaultProxy {
         let (faults, of_connections) = watch::channel(Faults::default());
         let (upstream, to) = watch::channel(upstream);
         let (cuts, cut) = watch::channel(0);
+        let (gone, is_gone) = watch::channel(Side::Server);
         let accepted = Arc::new(AtomicU64::new(0));
         let shared = Shared {
             faults: of_connections,
             upstream: to,
             cuts: cut,
+            gone: is_gone,
             accepted: Arc::clone(&accepted),
         };
         let task = tokio::spawn(accept(listener, Arc::new(shared)));
@@ -77,6 +92,7 @@ impl FaultProxy {
             faults,
             upstream,
             cuts,
+            gone,
             accepted,
             task,
         })
@@ -100,6 +116,12 @@ impl FaultProxy {
     /// Resets all connections now, on both sides.
     pub fn cut(&self) {
         self.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Leaves all connections half-open: this side is gone, the other one is not told, and what it sends on them is
+    /// heard by nobody. It has to find out by itself. New connections work.
+    pub fn half_open(&self, gone: Side) {
+        self.gone.send_replace(gone);
     }
 
     /// How many connections were accepted.
@@ -135,30 +157,55 @@ enum End {
     HalfClosed,
     /// The connection is to be reset.
     Reset,
+    /// This side is gone and the other one is not to be told.
+    HalfOpen(Side),
 }
 
 async fn connection(mut client: TcpStream, shared: Arc<Shared>) {
-    let mut cuts = shared.cuts.clone();
+    let (mut cuts, mut gone) = (shared.cuts.clone(), shared.gone.clone());
     cuts.mark_unchanged();
+    gone.mark_unchanged();
     let to = *shared.upstream.borrow();
     let Ok(mut server) = TcpStream::connect(to).await else {
         let _ = client.set_zero_linger();
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let reset = {
+    let end = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
         let upward = pump(from_client, to_server, shared.faults.clone(), true);
         let downward = pump(from_server, to_client, shared.faults.clone(), false);
         tokio::select! {
-            both = async { tokio::try_join!(upward, downward) } => both.is_err(),
-            _ = cuts.changed() => true,
+            both = async { tokio::try_join!(upward, downward) } => both.err(),
+            _ = cuts.changed() => Some(End::Reset),
+            Ok(()) = gone.changed() => Some(End::HalfOpen(*gone.borrow())),
         }
     };
-    if reset {
-        let _ = (client.set_zero_linger(), server.set_zero_linger());
+    match end {
+        None => return,
+        Some(End::HalfOpen(Side::Server)) => unheard(&mut client, server, &mut cuts).await,
+        Some(End::HalfOpen(Side::Client)) => {
+            unheard(&mut server, client, &mut cuts).await;
+            return;
+        }
+        Some(End::HalfClosed | End::Reset) => {
+            let _ = server.set_zero_linger();
+        }
     }
+    let _ = client.set_zero_linger();
+}
+
+/// One side is gone. What the other one sends is taken from it and dropped until it gives up, or all is cut.
+async fn unheard(left: &mut TcpStream, gone: TcpStream, cuts: &mut watch::Receiver<u64>) {
+    let _ = gone.set_zero_linger();
+    drop(gone);
+    let mut nobody = tokio::io::sink();
+    tokio::select! {
+        _ = tokio::io::copy(left, &mut nobody) => {}
+        _ = cuts.changed() => {}
+    }
+    let _ = left.set_zero_linger();
 }
 
 /// Forwards one direction. `Err` ends the other direction too.

@@ -19,6 +19,7 @@ mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_reader;
 mod lifecycle;
+mod loop_disk;
 mod mosquitto;
 mod port;
 mod postgres;
@@ -36,6 +37,7 @@ pub use kafka_reader::{KafkaReader, KafkaRecord};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use programs::ServiceProgram;
+pub use loop_disk::LoopDisk;
 pub use prometheus::{Prometheus, PrometheusOptions, promtool};
 
 /// A user of a service, for the tests of credentials.

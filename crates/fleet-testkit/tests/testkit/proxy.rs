@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use fleet_testkit::{FaultProxy, Faults};
+use fleet_testkit::{FaultProxy, Faults, Side};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -160,4 +160,34 @@ async fn the_upstream_can_move() {
     let mut client = TcpStream::connect(proxy.address()).await.expect("a connection");
     client.write_all(b"z").await.expect("sent");
     assert_eq!(read(&mut client, 1).await, b"z");
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_silent_and_a_new_one_works() {
+    let (proxy, mut client) = through(Faults::default()).await;
+    client.write_all(b"before").await.expect("written");
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).await.expect("an echo");
+    proxy.half_open(Side::Server);
+    // The client is not told: it can write, and nothing comes.
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        client.write_all(b"into the void").await.expect("nobody says no");
+    }
+    let heard = tokio::time::timeout(Duration::from_millis(200), client.read(&mut answer)).await;
+    assert!(heard.is_err(), "{heard:?}");
+    let mut fresh = TcpStream::connect(proxy.address()).await.expect("a connection");
+    fresh.write_all(b"after!").await.expect("written");
+    fresh.read_exact(&mut answer).await.expect("an echo");
+    assert_eq!(&answer, b"after!");
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_not_told_to_the_server() {
+    let (proxy, mut client) = through(Faults::default()).await;
+    client.write_all(b"before").await.expect("written");
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).await.expect("an echo");
+    proxy.half_open(Side::Client);
+    assert!(client.read(&mut answer).await.is_err(), "its own side is reset");
 }
