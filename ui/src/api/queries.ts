@@ -12,6 +12,8 @@ const ALARMS_EVERY_MS = 10_000;
 const PAGE_ROWS = 500;
 /** Alarms of one page. */
 const ALARM_ROWS = 100;
+/** Dead letters that are shown; the API has them all. */
+const DEAD_LETTER_ROWS = 10;
 
 export interface BenchFilter {
   readonly state?: "online" | "offline" | undefined;
@@ -79,6 +81,14 @@ export const alarmsQuery = infiniteQueryOptions({
   },
   initialPageParam: undefined as string | undefined,
   getNextPageParam: (page) => page.next_cursor ?? undefined,
+  refetchInterval: ALARMS_EVERY_MS,
+});
+
+/** The newest messages that could not be taken. */
+export const deadLettersQuery = queryOptions({
+  queryKey: ["dead-letters"],
+  queryFn: async ({ signal }) =>
+    dataOf(await api.GET("/api/v1/dead-letters", { params: { query: { limit: DEAD_LETTER_ROWS } }, signal })),
   refetchInterval: ALARMS_EVERY_MS,
 });
 

@@ -27,3 +27,4 @@ export type LedgerTotals = Schemas["LedgerTotals"];
 export type LedgerSpool = Schemas["LedgerSpool"];
 export type Alarm = Schemas["Alarm"];
 export type AlarmPage = Schemas["AlarmPage"];
+export type DeadLetter = Schemas["DeadLetter"];

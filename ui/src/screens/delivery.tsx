@@ -1,10 +1,17 @@
 import { i18n } from "@lingui/core";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { alarmsQuery, benchQuery, plantLedgerQuery, readinessQuery, relayQuery } from "../api/queries";
-import type { Alarm, LedgerTotals, Relay } from "../api/types";
+import {
+  alarmsQuery,
+  benchQuery,
+  deadLettersQuery,
+  plantLedgerQuery,
+  readinessQuery,
+  relayQuery,
+} from "../api/queries";
+import type { Alarm, DeadLetter, LedgerTotals, Relay } from "../api/types";
 import { OUTSTANDING } from "../app/alarms";
-import { numberText } from "../app/format";
+import { bytesText, numberText } from "../app/format";
 import { balanceOf, ledgerAnchor, plantOddities } from "../app/ledger";
 import { useLanguage } from "../app/use-language";
 import { Alarms } from "../widgets/alarms";
@@ -12,7 +19,7 @@ import { Balance, Tally } from "../widgets/balance";
 import { Fetched, Panel, ScrollX } from "../widgets/panel";
 import { Empty } from "../widgets/states";
 import { TableHead } from "../widgets/table";
-import { Age } from "../widgets/time";
+import { Age, Time } from "../widgets/time";
 import { BenchStateBadge } from "./bench-state";
 
 /** Benches with such events that are listed; the alarms below have them all. */
@@ -62,12 +69,85 @@ export function DeliveryScreen() {
               {(data) => <Tally title={i18n._("Seen on the way")} lines={plantOddities(data)} />}
             </Fetched>
           </Panel>
+          {(ledger.data?.dead_letters ?? 0) > 0 ? <DeadLetters /> : null}
         </>
       )}
       <Panel title={i18n._("Alarms")} aside={i18n._("last raised first")}>
         <Alarms query={alarms} alarms={raised} none={i18n._("No alarm was raised.")} />
       </Panel>
     </div>
+  );
+}
+
+/** The newest messages that could not be taken, each with the reason. */
+function DeadLetters() {
+  const letters = useQuery(deadLettersQuery);
+  return (
+    <Panel
+      title={i18n._("Newest dead letters")}
+      aside={
+        <Link to="/runbook" hash="dead-letters">
+          {i18n._("Runbook")}
+        </Link>
+      }
+    >
+      <Fetched query={letters} rows={3}>
+        {(data) => (
+          <ScrollX label={i18n._("Newest dead letters")}>
+            <table>
+              <TableHead
+                columns={[
+                  { text: i18n._("Bench") },
+                  { text: i18n._("Why") },
+                  { text: i18n._("Place") },
+                  { text: i18n._("Size"), end: true },
+                  { text: i18n._("Received"), end: true },
+                ]}
+              />
+              <tbody>
+                {data.items.map((letter) => (
+                  <LetterRow key={letter.id} letter={letter} />
+                ))}
+              </tbody>
+            </table>
+          </ScrollX>
+        )}
+      </Fetched>
+    </Panel>
+  );
+}
+
+function LetterRow({ letter }: { letter: DeadLetter }) {
+  // What a stranger wrote into a topic is no bench of ours, and no link.
+  const known = letter.code !== "misplaced";
+  return (
+    <tr>
+      <th scope="row">
+        {known ? (
+          <Link to="/benches/$device" params={{ device: letter.device }} className="strong mono">
+            <bdi>{letter.device}</bdi>
+          </Link>
+        ) : (
+          <bdi className="mono">{letter.device}</bdi>
+        )}
+      </th>
+      <td className="wrap">
+        <bdi>{letter.reason}</bdi> <code className="quiet">{letter.code}</code>
+      </td>
+      <td className="num">
+        {letter.spool_id == null || letter.seq == null ? (
+          <span className="none">–</span>
+        ) : (
+          <>
+            <code title={letter.spool_id}>…{letter.spool_id.slice(-12)}</code> {numberText(letter.seq)}
+          </>
+        )}
+      </td>
+      <td className="num end">{bytesText(letter.size)}</td>
+      <td className="end">
+        <Time at={letter.received_at} />
+      </td>
+    </tr>
   );
 }
 

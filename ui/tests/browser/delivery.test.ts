@@ -154,6 +154,19 @@ describe("what stays outstanding", () => {
   });
 });
 
+test("the newest dead letters say why, and a stranger's name is text", async () => {
+  const { page } = opened;
+  await page.goto(`${url}/delivery`);
+  const panel = page.getByRole("region", { name: "Newest dead letters" });
+  await panel.getByText("the payload is no CloudEvent").waitFor();
+  await panel.getByRole("link", { name: "bench-c" }).waitFor();
+  await panel.getByText("<svg onload").waitFor();
+  expect(await panel.getByRole("link").count()).toBe(2);
+  expect(await page.title()).not.toContain("owned");
+  await picture(page, "dead-letters");
+  expect(await violations(page)).toEqual([]);
+});
+
 describe("the alarms", () => {
   test.each(["flooded", "too_many_devices", "clock_off", "ledger_outstanding"])(
     "%s says what it means and leads to its section of the runbook",

@@ -3,6 +3,7 @@ import type {
   Bench,
   BenchLedger,
   Check,
+  DeadLetter,
   Job,
   LedgerTotals,
   Live,
@@ -12,7 +13,7 @@ import type {
   Status,
   Step,
 } from "../../src/api/types";
-import { alarms, checks, noTotals, relay, replicas, totals } from "./system";
+import { alarms, checks, deadLetters, noTotals, relay, replicas, totals } from "./system";
 
 /** Names as an attacker, or a careless person, would choose them. They have to appear as text. */
 export const HOSTILE = {
@@ -36,6 +37,7 @@ export interface World {
   relay: Relay;
   totals: LedgerTotals;
   alarms: Alarm[];
+  deadLetters: DeadLetter[];
 }
 
 const uuid = (n: number): string => `0197b1c0-0000-7000-8000-${n.toString(16).padStart(12, "0")}`;
@@ -468,6 +470,7 @@ export function normalWorld(): World {
     relay: relay(),
     totals: totals(),
     alarms: alarms(),
+    deadLetters: deadLetters(),
   };
 }
 
@@ -509,6 +512,7 @@ export function emptyWorld(): World {
     replicas: { items: [], free_slots: [..."0123456789abcdef"] },
     totals: noTotals(),
     alarms: [],
+    deadLetters: [],
     hidden: [blank],
   } as World & { hidden: Bench[] };
 }

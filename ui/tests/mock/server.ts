@@ -110,6 +110,7 @@ export class MockServer {
     if (group === "relay") return world.relay;
     if (group === "ledger") return world.totals;
     if (group === "alarms") return this.#alarms(query);
+    if (group === "dead-letters") return { items: world.deadLetters, next_cursor: null };
     if (group === "benches") {
       if (id === undefined) return this.#benches(query);
       if (part === "ledger") return world.ledgers.get(id);

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Alarm, Check, LedgerTotals, Relay, Replica, Replicas } from "../../src/api/types";
+import type { Alarm, Check, DeadLetter, LedgerTotals, Relay, Replica, Replicas } from "../../src/api/types";
 
 const REPOSITORY = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../../..");
 
@@ -139,4 +139,32 @@ export function alarms(): Alarm[] {
 /** A plant that nothing was announced in. */
 export function noTotals(): LedgerTotals {
   return Object.fromEntries(Object.keys(totals()).map((name) => [name, 0])) as unknown as LedgerTotals;
+}
+
+/** A message of a bench and one of a stranger. */
+export function deadLetters(): DeadLetter[] {
+  const letter = (id: number, change: Partial<DeadLetter>): DeadLetter => ({
+    id,
+    device: "bench-c",
+    channel: "events",
+    spool_id: "0197b1c0-0000-7000-8000-0000000001f6",
+    seq: 4,
+    code: "not_cloudevents",
+    reason: "the payload is no CloudEvent: expected value at line 1 column 1",
+    received_at: new Date(Date.now() - 240_000 * id).toISOString(),
+    size: 612,
+    bytes_base64: "",
+    ...change,
+  });
+  const stranger = '"><svg onload=document.title="owned">';
+  return [
+    letter(2, {}),
+    letter(1, {
+      device: stranger,
+      code: "misplaced",
+      reason: "the bench level is no id",
+      spool_id: null,
+      seq: null,
+    }),
+  ];
 }
