@@ -10,8 +10,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use fleet_domain::DeviceId;
-use serde_json::json;
+use fleet_domain::{DeviceId, Seq, SpoolId};
+use history_checker::saved::{MadeLine, Op};
 use spool::Position;
 
 use crate::history::Noted;
@@ -38,28 +38,27 @@ impl ClientLog {
         })
     }
 
-    fn write(&self, lines: &str) -> io::Result<()> {
+    fn lines(&self, lines: impl IntoIterator<Item = MadeLine>) -> io::Result<()> {
+        let mut text = Vec::new();
+        for line in lines {
+            serde_json::to_writer(&mut text, &line)?;
+            text.push(b'\n');
+        }
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.write_all(lines.as_bytes())
+        file.write_all(&text)
     }
 
     /// The event is about to be appended.
     ///
     /// # Errors
     /// What the file system says.
-    pub fn append(&self, event: &Noted, event_type: &str, vin: Option<&str>) -> io::Result<()> {
-        let hash: String = event.hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let line = json!({
-            "op": "append",
-            "device": event.place.device,
-            "spool": event.place.spool,
-            "seq": event.place.seq,
-            "id": event.id,
-            "hash": hash,
-            "type": event_type,
-            "vin": vin,
-        });
-        self.write(&format!("{line}\n"))
+    pub fn append(&self, event: &Noted, vin: Option<&str>) -> io::Result<()> {
+        self.lines([MadeLine {
+            id: Some(event.id),
+            hash: Some(hex::encode(event.hash)),
+            vin: vin.map(str::to_owned),
+            ..line(Op::Append, &event.place.device, event.place.spool, event.place.seq)
+        }])
     }
 
     /// These events count.
@@ -67,18 +66,11 @@ impl ClientLog {
     /// # Errors
     /// What the file system says.
     pub fn counted<'a>(&self, events: impl IntoIterator<Item = &'a Noted>) -> io::Result<()> {
-        let mut lines = String::new();
-        for event in events {
-            let line = json!({
-                "op": "counted",
-                "device": event.place.device,
-                "spool": event.place.spool,
-                "seq": event.place.seq,
-            });
-            lines.push_str(&line.to_string());
-            lines.push('\n');
-        }
-        self.write(&lines)
+        let counted = events.into_iter().map(|event| {
+            let place = &event.place;
+            line(Op::Counted, &place.device, place.spool, place.seq)
+        });
+        self.lines(counted)
     }
 
     /// These events have their receipt.
@@ -86,17 +78,21 @@ impl ClientLog {
     /// # Errors
     /// What the file system says.
     pub fn receipted(&self, device: &DeviceId, positions: &[Position]) -> io::Result<()> {
-        let mut lines = String::new();
-        for position in positions {
-            let line = json!({
-                "op": "receipted",
-                "device": device.as_str(),
-                "spool": position.spool,
-                "seq": position.seq,
-            });
-            lines.push_str(&line.to_string());
-            lines.push('\n');
-        }
-        self.write(&lines)
+        let receipted = positions
+            .iter()
+            .map(|position| line(Op::Receipted, device.as_str(), position.spool, position.seq));
+        self.lines(receipted)
+    }
+}
+
+fn line(op: Op, device: &str, spool: SpoolId, seq: Seq) -> MadeLine {
+    MadeLine {
+        op,
+        device: device.to_owned(),
+        spool,
+        seq,
+        id: None,
+        hash: None,
+        vin: None,
     }
 }

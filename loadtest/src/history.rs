@@ -9,9 +9,7 @@ use spool::{Limits, Read, SpoolError, Spools};
 
 use crate::disks::BenchDisk;
 
-mod kept;
-
-pub use self::kept::{Hash, Made, Noted, Place, hash};
+pub use history_checker::{Hash, Made, Noted, Place, hash};
 
 /// Why a bench's disk says nothing that can be judged.
 #[derive(Debug, thiserror::Error)]
@@ -158,7 +156,7 @@ fn event(device: &DeviceId, place: Place, ordinal: usize, bytes: &[u8]) -> Resul
     Ok(Made {
         ordinal,
         id: envelope.id,
-        topic: topic(&envelope.r#type),
+        topic: history_checker::topic(&envelope.r#type),
         refused: envelope
             .subject
             .as_deref()
@@ -168,13 +166,4 @@ fn event(device: &DeviceId, place: Place, ordinal: usize, bytes: &[u8]) -> Resul
         bytes: bytes.len(),
         place,
     })
-}
-
-/// The topic in Kafka of a type of event (`docs/protocol.md`).
-fn topic(event_type: &str) -> &'static str {
-    match event_type {
-        "vds.job.finished.v1" => "vds.results.v1",
-        "vds.agent.started.v1" => "vds.device-state.v1",
-        _ => "vds.job-events.v1",
-    }
 }

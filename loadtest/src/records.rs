@@ -1,12 +1,17 @@
 //! What was read from Kafka, judged against what the benches made.
 
-use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use fleet_domain::{EventId, Seq, SpoolId};
+use history_checker::saved::{ArrivedLine, MadeLine};
+use history_checker::{Arrived, Judge, Source};
+use serde::Serialize;
 
-use crate::history::{Hash, Made};
+use crate::history::{Hash, Made, Place};
 use crate::report::{KafkaBooks, MOST_NAMED};
 
 /// Topics of bench events (`docs/protocol.md`).
@@ -46,76 +51,83 @@ impl Record {
         format!("{topic}-{}@{}", self.partition, self.offset)
     }
 
-    fn named(&self) -> String {
-        format!(
-            "{} {} {} ({}) at {}",
-            self.device,
-            self.spool,
-            self.seq,
-            self.id,
-            self.at()
-        )
+    fn arrived(&self) -> Arrived {
+        Arrived {
+            place: Place {
+                device: self.device.to_string(),
+                spool: self.spool,
+                seq: self.seq,
+            },
+            id: self.id,
+            hash: self.hash,
+            lane: self.lane.to_string(),
+            at: self.at(),
+        }
     }
 }
 
 /// Compares; `records` lie in the order of their offsets.
 pub fn judge(made: &[Made], records: &[Record]) -> KafkaBooks {
-    let known: HashMap<(&str, SpoolId, Seq), &Made> = made
-        .iter()
-        .map(|made| {
-            (
-                (made.place.device.as_str(), made.place.spool, made.place.seq),
-                made,
-            )
-        })
-        .collect();
-    let mut books = KafkaBooks {
-        records: records.len() as u64,
-        ..KafkaBooks::default()
-    };
-    let mut seen = HashSet::with_capacity(records.len());
-    let mut last: HashMap<(&str, &str), (usize, Seq)> = HashMap::new();
+    let mut judge = Judge::new();
+    for made in made {
+        judge.made(made);
+    }
+    judge.looks_at(Source::Kafka);
     for record in records {
-        let place = (&*record.device, record.spool, record.seq);
-        let found = known.get(&place).filter(|made| !made.refused);
-        let Some(made) = found.filter(|made| made.id == record.id && made.hash == record.hash) else {
-            let what = if found.is_some() {
-                "has other bytes"
-            } else {
-                "was never made"
-            };
-            books.phantoms += 1;
-            name(&mut books, || format!("{what}: {}", record.named()));
-            continue;
-        };
-        if !seen.insert(place) {
-            books.duplicates += 1;
-            name(&mut books, || format!("there again: {}", record.named()));
-            continue;
-        }
-        let here = (made.ordinal, record.seq);
-        let last = last.entry((&record.lane, &record.device)).or_insert(here);
-        if *last > here {
-            books.reordered += 1;
-            name(&mut books, || format!("after a later one: {}", record.named()));
-        }
-        *last = here.max(*last);
+        judge.arrived(Source::Kafka, &record.arrived());
     }
-    for made in made.iter().filter(|made| !made.refused) {
-        if !seen.contains(&(made.place.device.as_str(), made.place.spool, made.place.seq)) {
-            books.lost += 1;
-            name(&mut books, || {
-                format!("not in Kafka: {:?} ({})", made.place, made.id)
-            });
-        }
+    let found = judge.judgement();
+    let kinds = [
+        ("lost", &found.lost),
+        ("there again", &found.duplicates),
+        ("after a later one", &found.reordered),
+        ("never made", &found.phantoms),
+        ("other bytes", &found.changed),
+        ("had to be rejected", &found.refused),
+    ];
+    let named = kinds
+        .iter()
+        .flat_map(|(kind, faults)| faults.named.iter().map(move |fault| format!("{kind}: {fault}")));
+    KafkaBooks {
+        records: records.len() as u64,
+        lost: found.lost.count,
+        duplicates: found.duplicates.count,
+        reordered: found.reordered.count,
+        phantoms: found.phantoms.count + found.changed.count + found.refused.count,
+        named: named.take(MOST_NAMED).collect(),
     }
-    books
 }
 
-fn name(books: &mut KafkaBooks, line: impl FnOnce() -> String) {
-    if books.named.len() < MOST_NAMED {
-        books.named.push(line());
+/// Saves what was made and what is in Kafka in a folder for `history-checker`.
+///
+/// # Errors
+/// What the file system says; a file of that name must not exist.
+pub fn save(folder: &Path, name: &str, made: &[Made], records: Option<&[Record]>) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let made = made.iter().map(MadeLine::on_disk);
+    write_lines(&folder.join(format!("made-{name}.jsonl")), made)?;
+    let Some(records) = records else { return Ok(()) };
+    let arrived = records.iter().map(|record| ArrivedLine {
+        device: record.device.to_string(),
+        spool: record.spool,
+        seq: record.seq,
+        id: record.id,
+        hash: hex::encode(record.hash),
+        lane: record.lane.to_string(),
+        at: record.at(),
+        order: None,
+        generation: None,
+    });
+    write_lines(&folder.join(format!("kafka-{name}.jsonl")), arrived)
+}
+
+fn write_lines<T: Serialize>(path: &Path, lines: impl Iterator<Item = T>) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create_new(path)?);
+    for line in lines {
+        serde_json::to_writer(&mut file, &line)?;
+        file.write_all(b"\n")?;
     }
+    file.flush()
 }
 
 #[cfg(test)]
@@ -123,7 +135,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::history::{Place, hash};
+    use crate::history::hash;
 
     fn made() -> Vec<Made> {
         let event = |seq: Seq| Made {
@@ -192,12 +204,8 @@ mod tests {
         unknown.seq = 99;
         let books = judge(&made[..2], &[record(&made[0], 0), changed, unknown]);
         assert_eq!((books.phantoms, books.lost), (2, 1));
-        assert!(books.named[0].contains("vds.results.v1-3@1"), "{:?}", books.named);
-        assert!(
-            books.named[1].contains("load-00001") && books.named[1].contains(" 99 "),
-            "{:?}",
-            books.named
-        );
+        let named = |part: &str| books.named.iter().any(|line| line.contains(part));
+        assert!(named("vds.results.v1-3@1") && named("load-00001") && named(" 99)"), "{:?}", books.named);
     }
 
     #[test]

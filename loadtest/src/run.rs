@@ -135,6 +135,15 @@ pub enum RunError {
     /// A disk can't be read back.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The history can't be saved.
+    #[error("the history can't be saved in {path}")]
+    Save {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// Kafka can't be read.
     #[cfg(feature = "kafka")]
     #[error(transparent)]
@@ -226,6 +235,13 @@ pub async fn run(
         tool: tool(&before, &connected, &used, scenario.benches),
     };
     let report = facts.report(&api).await?;
+    if let Some(folder) = &options.history {
+        let saved = crate::records::save(folder, &name, &made, facts.records.0.as_deref());
+        saved.map_err(|source| RunError::Save {
+            path: folder.clone(),
+            source,
+        })?;
+    }
     drop(facts);
     drop(ended);
     disks.close(options.keep);

@@ -63,7 +63,7 @@ impl<B: BenchDisk> Bench<B> {
         } = waiting;
         let noted = self.noted(draft, body)?;
         if let (Some(log), Some(noted)) = (&self.log, &noted) {
-            log.append(noted, body.event_type().as_str(), draft.vin.as_deref())
+            log.append(noted, draft.vin.as_deref())
                 .map_err(|source| self.history_error(source))?;
         }
         let Some(process) = &mut self.process else {
