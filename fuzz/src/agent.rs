@@ -4,7 +4,15 @@ use device_agent::config::Config;
 use device_agent::journal;
 
 pub(crate) fn settings(data: &[u8]) {
-    crate::settings::file::<Config>(data);
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Some(settings) = crate::settings::file::<Config>(text) {
+        // `config print` is a file that gives the same settings.
+        let printed = settings.to_toml();
+        let again: Option<Config> = crate::settings::file(&printed);
+        assert_eq!(again.expect("what is printed can be read").to_toml(), printed);
+    }
 }
 
 pub(crate) fn journal(data: &[u8]) {

@@ -7,7 +7,9 @@ use fleet_server::types::NewJob;
 use crate::{useful, useful_text};
 
 pub(crate) fn settings(data: &[u8]) {
-    crate::settings::file::<Config>(data);
+    if let Ok(text) = std::str::from_utf8(data) {
+        crate::settings::file::<Config>(text);
+    }
 }
 
 /// Topic, user properties `name=value`, an empty line, the payload.

@@ -25,14 +25,14 @@ fn now() -> Timestamp {
     Timestamp::UNIX_EPOCH
 }
 
-/// What lies at every position of a log, oldest spool first, as far as [`MOST_READ`].
+/// What lies at every position without receipt, oldest spool first, as far as [`MOST_READ`].
 fn content(spools: &mut Spools<SimDisk>) -> Vec<(SpoolId, Seq, Read)> {
-    let ranges: Vec<_> = spools.order().collect();
+    let order: Vec<_> = spools.order().collect();
     let mut found = Vec::new();
-    for (spool, from, to) in ranges {
-        assert!(from >= 1, "positions begin at 1");
-        let mut at = from;
-        while at <= to && found.len() < MOST_READ {
+    for (spool, last, receipted) in order {
+        assert!(receipted <= last, "nothing is receipted that was not written");
+        let mut at = receipted + 1;
+        while at <= last && found.len() < MOST_READ {
             let read = spools.read(spool, at).expect("the disk reads");
             let next = match &read {
                 Read::Hole { to, .. } => {
@@ -40,7 +40,7 @@ fn content(spools: &mut Spools<SimDisk>) -> Vec<(SpoolId, Seq, Read)> {
                     to.saturating_add(1)
                 }
                 Read::Event(_) => at + 1,
-                Read::Absent => panic!("nothing at {at} of {from} to {to}, not even a hole"),
+                Read::Absent => panic!("nothing at {at} of {last}, not even a hole"),
             };
             found.push((spool, at, read));
             at = next;
