@@ -452,6 +452,7 @@ impl Drain {
             if ledger["in_outbox"].as_u64() == Some(0) {
                 drain.relayed = Some(Some(begun.elapsed()));
                 say("the relay has taken every event");
+                say("the relay has taken every event");
                 kafka.catch_up(population.totals().durable).await?;
                 break;
             }
