@@ -2,7 +2,14 @@ import { mkdirSync } from "node:fs";
 import path from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import type { BenchPage, JobPage, Readiness, Replicas } from "../../../src/api/types";
+import type {
+  BenchLedger,
+  BenchPage,
+  JobPage,
+  LedgerTotals,
+  Readiness,
+  Replicas,
+} from "../../../src/api/types";
 import { violations } from "../axe";
 import { launch, type Opened, openContext } from "../chromium";
 
@@ -66,6 +73,36 @@ test("each of the first jobs opens with its verdict", async () => {
   for (const job of items.slice(0, 3)) {
     const word = (job.verdict ?? job.state).replaceAll("_", " ");
     await check(`/jobs/${job.id}`, [job.vin, word, job.id], `server-job-${job.kind}`);
+  }
+});
+
+const shown = (count: number): string => new Intl.NumberFormat("en-GB").format(count);
+
+test("the plant's balance is the ledger of the API, and adds up", async () => {
+  const ledger = await read<LedgerTotals>("/api/v1/ledger");
+  if (ledger.announced === 0) return check("/delivery", ["No event was announced yet."], "server-delivery");
+  await check("/delivery", ["adds up", shown(ledger.announced)], "server-delivery");
+  const { page } = opened;
+  for (const [line, count] of [
+    ["stored", ledger.stored],
+    ["waiting", ledger.in_outbox],
+    ["rejected", ledger.rejected],
+    ["duplicates", ledger.duplicates],
+    ["gaps", ledger.gaps],
+  ] as const) {
+    expect(await page.locator(`tr[data-line="${line}"] td.num`).first().textContent(), line).toBe(
+      shown(count),
+    );
+  }
+});
+
+test("a bench's balance is that of its spools, and adds up", async () => {
+  const { items } = await read<BenchPage>("/api/v1/benches");
+  for (const bench of items.slice(0, 3)) {
+    const { spools } = await read<BenchLedger>(`/api/v1/benches/${bench.device}/ledger`);
+    const announced = spools.reduce((sum, spool) => sum + spool.announced, 0);
+    await check(`/benches/${bench.device}`, ["adds up", shown(announced)], `server-ledger-${bench.device}`);
+    expect(await opened.page.locator("tbody th code").count()).toBe(spools.length);
   }
 });
 
