@@ -22,7 +22,7 @@ const READY_WITHIN: Duration = Duration::from_mins(2);
 const CLUSTER: &str = "dmRzLWZsZWV0LXRlc3Rraw";
 /// Between brokers when clients need a password; there is only one broker.
 const INNER: &str = "broker";
-/// For a quick start and little memory; a benchmark would leave the second line out.
+/// For a quick start and little memory.
 const JVM: [&str; 6] = [
     "-Xms64m",
     "-Xmx256m",
@@ -30,6 +30,13 @@ const JVM: [&str; 6] = [
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
     "-XX:MaxDirectMemorySize=128m",
+];
+/// For a benchmark: all of the compiler, and room.
+const BENCHMARK_JVM: [&str; 4] = [
+    "-Xms256m",
+    "-Xmx1g",
+    "-XX:+UseSerialGC",
+    "-XX:MaxDirectMemorySize=256m",
 ];
 const LOGGING: &str = "\
 rootLogger.level = WARN
@@ -53,6 +60,8 @@ pub struct KafkaOptions {
     /// The address that the broker tells its clients instead of its own, for example of a
     /// [`FaultProxy`](crate::FaultProxy): without it they leave the proxy after the first answer.
     pub advertised: Option<SocketAddr>,
+    /// Java with all of its compiler and 1 GB, so that a benchmark does not measure a broker that was held back.
+    pub for_benchmark: bool,
     /// More settings of `server.properties`; they replace those of the same key.
     pub settings: Vec<(String, String)>,
 }
@@ -242,7 +251,11 @@ impl Kafka {
             self.folder.display()
         );
         Ok(Program::new("kafka", &ServiceProgram::Java.path()?, log)
-            .args(JVM)
+            .args(if self.options.for_benchmark {
+                &BENCHMARK_JVM[..]
+            } else {
+                &JVM[..]
+            })
             .args([&logging, "-cp", &format!("{}/*", self.jars.display()), class])
             .args(args))
     }
