@@ -319,6 +319,27 @@ describe("the widgets' states", () => {
   });
 });
 
+test("a time that was there before the plant's zone is shown in that zone all the same", async () => {
+  const { page } = opened;
+  mock.world.status.time_zone = "Pacific/Auckland";
+  const finished = mock.world.jobs.find((job) => job.id === JOB.passed);
+  if (finished === undefined) throw new Error("the mock has the job");
+  finished.created_at = "2026-01-01T20:30:15Z";
+  let answer = (): void => {};
+  const held = new Promise<void>((done) => {
+    answer = done;
+  });
+  await page.route("**/api/v1/status", async (route) => {
+    await held;
+    await route.continue();
+  });
+  await page.goto(`${url}/jobs/${JOB.passed}`);
+  const created = page.locator(`time[datetime="${finished.created_at}"]`).first();
+  await created.waitFor();
+  answer();
+  await expect.poll(() => created.textContent()).toContain("09:30:15");
+});
+
 describe("10,000 benches", () => {
   test("are at most 1,500 nodes, and the end is reached by keyboard", async () => {
     const { page } = opened;
