@@ -31,6 +31,8 @@ use crate::{crashsafe, status, vehicle};
 
 /// How long the start waits for the vehicle's answer.
 const VEHICLE_WITHIN: Duration = Duration::from_secs(3);
+/// Set aside on the disk for events of accepted jobs: some 13,000 of them.
+const SPOOL_RESERVE: u64 = 8 * 1024 * 1024;
 /// Inputs that may wait for the owner.
 const INBOX: usize = 256;
 
@@ -182,6 +184,7 @@ fn open_spools(config: &Config) -> Result<Spools<RealDisk>, AgentError> {
     let limits = Limits {
         max_bytes: config.spool_max_bytes,
         min_free_bytes: config.spool_min_free_bytes,
+        reserve_bytes: SPOOL_RESERVE,
         ..Limits::default()
     };
     let (spools, opened) = Spools::open(disk, limits, fleet_clock::wall_now())?;

@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     segment_bytes: 512,
     max_bytes: 64 * 1024,
     min_free_bytes: 0,
+    reserve_bytes: 0,
     keep_receipted: std::time::Duration::from_hours(1),
 };
 
@@ -114,7 +115,9 @@ fn mend_checksums(name: &str, content: &mut [u8]) {
         }
         while let Some(head) = records.first_chunk::<RECORD_HEAD>() {
             let [l0, l1, l2, l3, ..] = *head;
-            let len = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+            // The upper bits say how far the record was ahead of what was durable.
+            let word = u32::from_le_bytes([l0, l1, l2, l3]) & 0x1F_FFFF;
+            let len = usize::try_from(word).unwrap_or(usize::MAX);
             if len > records.len() - RECORD_HEAD {
                 break;
             }

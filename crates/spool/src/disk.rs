@@ -57,6 +57,14 @@ pub trait Disk {
     /// # Errors
     /// What the disk says.
     fn len(&mut self, name: &str) -> io::Result<u64>;
+    /// Sets blocks for so many bytes aside for a file whose size stays as it is. A disk without such a thing
+    /// does nothing.
+    ///
+    /// # Errors
+    /// What the disk says, such as no space left.
+    fn reserve(&mut self, _name: &str, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Bytes free for this process.
     ///
     /// # Errors
@@ -158,6 +166,16 @@ impl Disk for RealDisk {
 
     fn len(&mut self, name: &str) -> io::Result<u64> {
         Ok(self.file(name)?.metadata()?.len())
+    }
+
+    fn reserve(&mut self, name: &str, bytes: u64) -> io::Result<()> {
+        let len = i64::try_from(bytes).map_err(io::Error::other)?;
+        let keep_size = nix::fcntl::FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        match nix::fcntl::fallocate(self.file(name)?, keep_size, 0, len) {
+            // A file system that can't: the limit of free space is all there is.
+            Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
     fn free_bytes(&mut self) -> io::Result<u64> {

@@ -65,3 +65,11 @@ pub enum SpoolError {
         most: usize,
     },
 }
+
+impl SpoolError {
+    /// Whether the disk, or the quota on it, is full.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Disk { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}

@@ -9,6 +9,8 @@ use crate::error::SpoolError;
 pub(crate) const MARKS: &str = "marks";
 /// The file of receipts, holes and former spools.
 pub(crate) const STATE: &str = "state";
+/// Space set aside for results of accepted jobs: an empty file that has its blocks.
+pub(crate) const RESERVE: &str = "reserve";
 /// Ending of a file that replaces another one.
 pub(crate) const NEW: &str = ".new";
 
@@ -57,6 +59,10 @@ impl<D: Disk> Files<D> {
         }
     }
 
+    pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), SpoolError> {
+        failed("rename", to, self.disk.rename(from, to))
+    }
+
     pub(crate) fn sync(&mut self, name: &str) -> Result<(), SpoolError> {
         let result = self.disk.sync(name);
         self.poison(name, result)
@@ -85,7 +91,7 @@ impl<D: Disk> Files<D> {
         self.create(&new)?;
         self.append(&new, content)?;
         self.sync(&new)?;
-        failed("rename", name, self.disk.rename(&new, name))?;
+        self.rename(&new, name)?;
         self.sync_dir()
     }
 

@@ -7,13 +7,13 @@ use jiff::Timestamp;
 
 use crate::disk::Disk;
 use crate::error::SpoolError;
-use crate::files::{Files, MARKS, NEW, STATE};
-use crate::format::{self, Bad, FoundHeader, MARK, VERSION};
-use crate::spools::{Loc, Segment, Spool};
+use crate::files::{Files, MARKS, NEW, RESERVE, STATE};
+use crate::format::{self, Bad, FoundHeader, Mark, VERSION};
+use crate::spools::{Segment, Spool};
 use crate::state::{Hole, SpoolState, State};
 use crate::types::{Damage, DamageKind, HoleReason, Predecessor};
 
-/// What the folder holds.
+/// What the folder holds. Reading it changes nothing: see [`tidy`].
 pub(crate) struct Loaded {
     pub(crate) generation: Option<StoreGeneration>,
     /// By age.
@@ -21,8 +21,14 @@ pub(crate) struct Loaded {
     pub(crate) damage: Vec<Damage>,
     /// Size of the file of marks when it is whole.
     pub(crate) marks: Option<usize>,
+    /// The end of the newest spool, where the marks don't say it.
+    pub(crate) unmarked: Option<Mark>,
+    /// The file of reserved space is there.
+    pub(crate) reserved: bool,
     /// New holes were found.
     pub(crate) state_changed: bool,
+    /// Files that hold nothing any more.
+    pub(crate) left_over: Vec<String>,
 }
 
 /// A spool with what is needed to judge its damage.
@@ -31,20 +37,23 @@ struct Candidate {
     known: Option<SpoolState>,
     bad: Vec<(String, Bad)>,
     header_missing: bool,
+    /// The highest position that a later record says was durable.
+    proven: Seq,
 }
 
-/// The last mark of each spool, and whether the file has damage.
+/// The last mark of each spool.
 struct Marks {
     ends: HashMap<SpoolId, Seq>,
-    damaged: bool,
-    /// The file is there and every entry of it can be read.
-    whole: bool,
+    /// The file is there with a mark that can be read.
+    any: bool,
+    /// Its size, when every entry of it can be read.
     bytes: Option<usize>,
 }
 
 pub(crate) fn load<D: Disk>(files: &mut Files<D>, now: Timestamp) -> Result<Loaded, SpoolError> {
-    let mut damage = Vec::new();
+    let (mut damage, mut left_over) = (Vec::new(), Vec::new());
     let names = files.list()?;
+    let reserved = names.iter().any(|name| name == RESERVE);
     let state = read_state(files, &names, &mut damage)?;
     let marks = read_marks(files, &names, &mut damage)?;
     let mut segments: BTreeMap<(u64, SpoolId), Vec<(Seq, String)>> = BTreeMap::new();
@@ -52,8 +61,8 @@ pub(crate) fn load<D: Disk>(files: &mut Files<D>, now: Timestamp) -> Result<Load
         if let Some((ordinal, spool, first)) = format::parse_segment_name(&name) {
             segments.entry((ordinal, spool)).or_default().push((first, name));
         } else if name.ends_with(NEW) {
-            files.remove(&name)?;
-        } else if name != STATE && name != MARKS {
+            left_over.push(name);
+        } else if ![STATE, MARKS, RESERVE].contains(&name.as_str()) {
             damage.push(whole_file(&name, None, DamageKind::Stray));
         }
     }
@@ -62,9 +71,7 @@ pub(crate) fn load<D: Disk>(files: &mut Files<D>, now: Timestamp) -> Result<Load
         let known = state.spools.iter().find(|known| known.id == id).cloned();
         if known.as_ref().is_some_and(|known| known.gone) {
             // Everything in it is receipted; the removal was cut short.
-            for (_, name) in named {
-                files.remove(&name)?;
-            }
+            left_over.extend(named.into_iter().map(|(_, name)| name));
             continue;
         }
         candidates.push(read_spool(files, ordinal, id, known, named, now, &mut damage)?);
@@ -78,13 +85,45 @@ pub(crate) fn load<D: Disk>(files: &mut Files<D>, now: Timestamp) -> Result<Load
         }
     }
     candidates.sort_by_key(|candidate| (candidate.spool.state.ordinal, candidate.spool.state.id));
-    let loaded = judge(files, candidates, &marks, damage)?;
-    make_durable(files, &loaded)?;
+    let loaded = judge(candidates, &marks, damage);
+    left_over.extend(loaded.left_over);
     Ok(Loaded {
         generation: state.generation,
         marks: marks.bytes,
+        unmarked: unmarked(&loaded.spools, &marks),
+        reserved,
+        left_over,
         ..loaded
     })
+}
+
+/// The end of the newest spool, when it is not what its mark says.
+fn unmarked(spools: &[Spool], marks: &Marks) -> Option<Mark> {
+    let newest = spools.last().filter(|spool| !spool.state.gone)?;
+    let mark = Mark {
+        spool: newest.state.id,
+        seq: newest.state.last_seq,
+    };
+    let marked = marks.bytes.is_some() && marks.ends.get(&mark.spool) == Some(&mark.seq);
+    (!marked).then_some(mark)
+}
+
+/// Removes what is left over. What was read may only lie in the page cache: it becomes durable before anything
+/// is built upon it.
+pub(crate) fn tidy<D: Disk>(files: &mut Files<D>, loaded: &Loaded) -> Result<(), SpoolError> {
+    for name in &loaded.left_over {
+        files.remove(name)?;
+    }
+    let Some(newest) = loaded.spools.last() else {
+        return Ok(());
+    };
+    for segment in newest.segments.values() {
+        files.sync(&segment.name)?;
+    }
+    if loaded.marks.is_some() {
+        files.sync(MARKS)?;
+    }
+    files.sync_dir()
 }
 
 fn whole_file(file: &str, spool: Option<SpoolId>, kind: DamageKind) -> Damage {
@@ -117,8 +156,7 @@ fn read_marks<D: Disk>(
 ) -> Result<Marks, SpoolError> {
     let mut marks = Marks {
         ends: HashMap::new(),
-        damaged: false,
-        whole: false,
+        any: false,
         bytes: None,
     };
     if !names.iter().any(|name| name == MARKS) {
@@ -126,19 +164,25 @@ fn read_marks<D: Disk>(
     }
     let content = files.read_all(MARKS)?;
     let (found, damaged_at) = format::decode_marks(&content);
+    marks.any = !found.is_empty();
     for mark in found {
         let end = marks.ends.entry(mark.spool).or_default();
         *end = mark.seq.max(*end);
     }
-    if let Some(offset) = damaged_at {
-        marks.damaged = true;
+    if let Some(bad) = damaged_at {
+        let bytes = (content.len() - bad.offset) as u64;
+        let kind = if bad.tail && marks.any {
+            DamageKind::TrimmedTail { bytes }
+        } else {
+            DamageKind::Marks
+        };
         damage.push(Damage {
-            offset: offset as u64,
-            ..whole_file(MARKS, None, DamageKind::Marks)
+            offset: bad.offset as u64,
+            ..whole_file(MARKS, None, kind)
         });
+    } else {
+        marks.bytes = Some(content.len());
     }
-    marks.whole = damaged_at.is_none() && !content.is_empty();
-    marks.bytes = (damaged_at.is_none() && content.len() % MARK == 0).then_some(content.len());
     Ok(marks)
 }
 
@@ -152,10 +196,11 @@ fn read_spool<D: Disk>(
     damage: &mut Vec<Damage>,
 ) -> Result<Candidate, SpoolError> {
     let mut state = known.clone().unwrap_or(SpoolState::new(id, ordinal, None));
-    let (mut segments, mut index, mut all_bad) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let (mut segments, mut all_bad, mut proven) = (BTreeMap::<Seq, Segment>::new(), Vec::new(), 0);
     let mut predecessor: Option<Option<Predecessor>> = known.as_ref().map(|known| known.predecessor);
     for (first, name) in named {
         let content = files.read_all(&name)?;
+        let mut written_as = VERSION;
         match format::find_header(&content) {
             FoundHeader::Newer(version) => {
                 return Err(SpoolError::NewerFormat {
@@ -164,7 +209,12 @@ fn read_spool<D: Disk>(
                     known: VERSION,
                 });
             }
-            FoundHeader::Known { header, damaged_copy } => {
+            FoundHeader::Known {
+                header,
+                version,
+                damaged_copy,
+            } => {
+                written_as = version;
                 let named_so = (header.ordinal, header.spool, header.first_seq) == (ordinal, id, first);
                 if named_so {
                     predecessor = predecessor.or(Some(header.predecessor));
@@ -175,26 +225,22 @@ fn read_spool<D: Disk>(
             }
             FoundHeader::Damaged => damage.push(whole_file(&name, Some(id), DamageKind::Header)),
         }
-        let (found, bad) = format::scan(&content, first);
+        let scanned = format::scan(&content, first);
         // A later file wins: it was begun because the write before it had failed.
-        index.split_off(&first);
-        for record in found {
-            index.insert(
-                record.seq,
-                Loc {
-                    segment: first,
-                    offset: record.offset as u64,
-                    len: record.len,
-                },
-            );
+        for earlier in segments.values_mut() {
+            earlier.cut(first);
         }
-        all_bad.extend(bad.into_iter().map(|bad| (name.clone(), bad)));
+        if format::proves(written_as) {
+            proven = scanned.proven.max(proven);
+        }
+        all_bad.extend(scanned.bad.into_iter().map(|bad| (name.clone(), bad)));
         segments.insert(
             first,
             Segment {
                 name,
                 bytes: content.len() as u64,
                 settled_at: None,
+                records: scanned.records,
             },
         );
     }
@@ -202,13 +248,10 @@ fn read_spool<D: Disk>(
     state.receipted_at = state.receipted_at.or((state.receipted > 0).then_some(now));
     Ok(Candidate {
         header_missing: predecessor.is_none(),
-        spool: Spool {
-            state,
-            segments,
-            index,
-        },
+        spool: Spool { state, segments },
         known,
         bad: all_bad,
+        proven,
     })
 }
 
@@ -217,21 +260,17 @@ fn without_files(known: &SpoolState) -> Candidate {
         spool: Spool {
             state: known.clone(),
             segments: BTreeMap::new(),
-            index: BTreeMap::new(),
         },
         known: Some(known.clone()),
         bad: Vec::new(),
         header_missing: false,
+        proven: 0,
     }
 }
 
 /// Decides the end of each spool, and what of it is lost.
-fn judge<D: Disk>(
-    files: &mut Files<D>,
-    candidates: Vec<Candidate>,
-    marks: &Marks,
-    mut damage: Vec<Damage>,
-) -> Result<Loaded, SpoolError> {
+fn judge(candidates: Vec<Candidate>, marks: &Marks, mut damage: Vec<Damage>) -> Loaded {
+    let mut left_over = Vec::new();
     let mut named_ends: HashMap<SpoolId, Seq> = HashMap::new();
     let mut spools = Vec::new();
     let mut state_changed = false;
@@ -253,13 +292,13 @@ fn judge<D: Disk>(
                         DamageKind::TrimmedTail { bytes: segment.bytes },
                     )
                 });
-                files.remove(&segment.name)?;
+                left_over.push(segment.name.clone());
             }
             continue;
         }
         candidate.spool.state.last_seq = last_seq;
         candidate.spool.state.receipted = candidate.spool.state.receipted.min(last_seq);
-        candidate.spool.index.split_off(&(last_seq + 1));
+        candidate.spool.cut(last_seq.saturating_add(1));
         state_changed |= find_holes(&mut candidate, &mut damage, newest);
         if let Some(predecessor) = candidate.spool.state.predecessor {
             named_ends.insert(predecessor.spool, predecessor.last_seq);
@@ -280,38 +319,40 @@ fn judge<D: Disk>(
         });
         ordered.push(spool);
     }
-    Ok(Loaded {
+    Loaded {
         generation: None,
         spools: ordered,
         damage,
         marks: None,
+        unmarked: None,
+        reserved: false,
         state_changed,
-    })
+        left_over,
+    }
 }
 
 /// The end of a spool that no later one names.
+///
+/// Marks are not synced with each group (ADR 0012), so the last of them may be missing or torn after a power
+/// loss. The records themselves say what was durable before them: only the last group hangs on its mark.
 fn own_end(candidate: &Candidate, marks: &Marks) -> Seq {
     let state = &candidate.spool.state;
-    let index = &candidate.spool.index;
     let known = candidate.known.as_ref().map_or(0, |known| known.last_seq);
     let marked = marks.ends.get(&state.id).copied().unwrap_or(0);
-    let mut end = known.max(marked);
-    if marks.whole {
-        // Nothing above the mark counted. What was written there is kept up to the first record that is not
-        // whole: a disk may have kept later blocks of a cut-off write and lost earlier ones.
-        while index.contains_key(&(end + 1)) {
-            end += 1;
-        }
-        return end;
+    let mut end = known.max(marked).max(candidate.proven);
+    if !marks.any {
+        // The file of marks is gone. A whole record is taken for one that counted, whatever is missing before it.
+        return end.max(candidate.spool.last_record());
     }
-    end = end.max(index.keys().next_back().copied().unwrap_or(0));
-    let torn = candidate
-        .bad
-        .iter()
-        .any(|(_, bad)| bad.next.is_none() && bad.from > end);
-    // A mark is only written when its records are durable, so a torn mark and a torn record don't come from
-    // the same power loss: the mark that would tell whether this record counted is damaged. Not silently.
-    if marks.damaged && torn { end + 1 } else { end }
+    // What was written above is kept up to the first record that is not whole: a disk may have kept later
+    // blocks of a cut-off write and lost earlier ones.
+    while let Some(next) = end
+        .checked_add(1)
+        .filter(|next| candidate.spool.find(*next).is_some())
+    {
+        end = next;
+    }
+    end
 }
 
 /// Turns what counted and can't be read into holes, names every fault. Says whether holes are new.
@@ -331,14 +372,10 @@ fn find_holes(candidate: &mut Candidate, damage: &mut Vec<Damage>, newest: bool)
     while at <= last_seq {
         if let Some(hole) = spool.hole_at(at) {
             at = hole.to + 1;
-        } else if spool.index.contains_key(&at) {
+        } else if spool.find(at).is_some() {
             at += 1;
         } else {
-            let next_found = spool
-                .index
-                .range(at..)
-                .next()
-                .map_or(last_seq + 1, |(seq, _)| *seq);
+            let next_found = spool.next_record(at).unwrap_or(last_seq + 1);
             let next_hole = spool
                 .state
                 .holes
@@ -399,15 +436,4 @@ fn place_of(spool: &Spool, bad: &[(String, Bad)], seq: Seq) -> (String, u64) {
         || (format::segment_name(spool.state.ordinal, spool.state.id, seq), 0),
         |(_, segment)| (segment.name.clone(), segment.bytes),
     )
-}
-
-/// What was read may only lie in the page cache. It becomes durable before anything is built upon it.
-fn make_durable<D: Disk>(files: &mut Files<D>, loaded: &Loaded) -> Result<(), SpoolError> {
-    let Some(newest) = loaded.spools.last() else {
-        return Ok(());
-    };
-    for segment in newest.segments.values() {
-        files.sync(&segment.name)?;
-    }
-    files.sync_dir()
 }

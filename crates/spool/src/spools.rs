@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::disk::Disk;
 use crate::error::SpoolError;
 use crate::files::{Files, STATE};
-use crate::format::{self, RECORD_HEAD};
+use crate::format::{self, Place, RECORD_HEAD};
 use crate::open;
 use crate::state::{Hole, SpoolState, State};
 use crate::types::{Former, Held, HoleReason, Limits, Opened, Position, Predecessor, Read};
@@ -17,31 +17,35 @@ use crate::types::{Former, Held, HoleReason, Limits, Opened, Position, Predecess
 mod retention;
 mod write;
 
-/// Where a record lies.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Loc {
-    /// First position of its segment.
-    pub(crate) segment: Seq,
-    pub(crate) offset: u64,
-    /// Length of the content.
-    pub(crate) len: usize,
-}
-
 /// A file of a spool.
 #[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub(crate) name: String,
     pub(crate) bytes: u64,
     pub(crate) settled_at: Option<Timestamp>,
+    /// By position; none at or above the first one of the next file.
+    pub(crate) records: Vec<Place>,
 }
 
-/// A spool: what is known of it, its files by first position, its records.
+impl Segment {
+    fn record(&self, seq: Seq) -> Option<Place> {
+        let at = self.records.binary_search_by_key(&seq, |place| place.seq).ok()?;
+        self.records.get(at).copied()
+    }
+
+    /// Forgets records from this position on.
+    pub(crate) fn cut(&mut self, from: Seq) {
+        let keep = self.records.partition_point(|place| place.seq < from);
+        self.records.truncate(keep);
+    }
+}
+
+/// A spool: what is known of it, and its files by first position.
 #[derive(Debug, Clone)]
 pub(crate) struct Spool {
     /// `last_seq` is the last durable position.
     pub(crate) state: SpoolState,
     pub(crate) segments: BTreeMap<Seq, Segment>,
-    pub(crate) index: BTreeMap<Seq, Loc>,
 }
 
 impl Spool {
@@ -61,14 +65,45 @@ impl Spool {
             .copied()
     }
 
+    /// The file that holds a position, if any does, and where.
+    pub(crate) fn find(&self, seq: Seq) -> Option<(&Segment, Place)> {
+        let (_, segment) = self.segments.range(..=seq).next_back()?;
+        Some((segment, segment.record(seq)?))
+    }
+
+    /// First record at or after a position.
+    pub(crate) fn next_record(&self, seq: Seq) -> Option<Seq> {
+        let holding = self.segments.range(..=seq).next_back().into_iter();
+        let later = self.segments.range(seq.saturating_add(1)..);
+        holding.chain(later).find_map(|(_, segment)| {
+            let at = segment.records.partition_point(|place| place.seq < seq);
+            segment.records.get(at).map(|place| place.seq)
+        })
+    }
+
+    /// The highest position that has a record; 0: none.
+    pub(crate) fn last_record(&self) -> Seq {
+        let mut segments = self.segments.values().rev();
+        let last = segments.find_map(|segment| segment.records.last());
+        last.map_or(0, |place| place.seq)
+    }
+
+    /// Forgets records from this position on.
+    pub(crate) fn cut(&mut self, from: Seq) {
+        for segment in self.segments.values_mut().rev() {
+            if segment.records.first().is_some_and(|place| place.seq < from) {
+                segment.cut(from);
+                return;
+            }
+            segment.cut(from);
+        }
+    }
+
     /// Last position that may lie in the segment that begins at `first`.
     fn last_of(&self, first: Seq) -> Seq {
         let next = self.segments.range(first + 1..).next().map(|(seq, _)| seq - 1);
-        next.unwrap_or(Seq::MAX).min(
-            self.state
-                .last_seq
-                .max(self.index.keys().next_back().copied().unwrap_or(0)),
-        )
+        next.unwrap_or(Seq::MAX)
+            .min(self.state.last_seq.max(self.last_record()))
     }
 }
 
@@ -80,6 +115,8 @@ struct Writer {
     predecessor: Option<Predecessor>,
     /// The file that takes the next record; none: a new one.
     segment: Option<Seq>,
+    /// Size at which that file is closed, bytes.
+    close_at: u64,
     /// Position of the next event.
     next: Seq,
     /// Files with records that are not synced.
@@ -98,6 +135,14 @@ pub struct Spools<D: Disk> {
     writer: Option<Writer>,
     /// Size of the file of marks; none: write it anew.
     marks: Option<usize>,
+    /// There are marks that may not be durable.
+    marks_unsynced: bool,
+    /// All spools before this one are settled.
+    open_from: usize,
+    /// Bytes of records, kept over the appends.
+    buffer: Vec<u8>,
+    /// The file of reserved space is there.
+    reserved: bool,
     state_dirty: bool,
 }
 
@@ -110,6 +155,7 @@ impl<D: Disk> Spools<D> {
     pub fn open(disk: D, limits: Limits, now: Timestamp) -> Result<(Self, Opened), SpoolError> {
         let mut files = Files::new(disk);
         let loaded = open::load(&mut files, now)?;
+        open::tidy(&mut files, &loaded)?;
         let mut spools = Self {
             files,
             limits,
@@ -117,15 +163,25 @@ impl<D: Disk> Spools<D> {
             spools: loaded.spools,
             writer: None,
             marks: loaded.marks,
+            marks_unsynced: false,
+            open_from: 0,
+            buffer: Vec::new(),
+            reserved: loaded.reserved,
             state_dirty: loaded.state_changed,
         };
+        // A full disk must not keep the bench from sending what it holds: compact tries again.
+        let passes = |result| match result {
+            Err(SpoolError::Disk { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        };
         if spools.state_dirty {
-            // A full disk must not keep the bench from sending what it holds: compact tries again.
-            match spools.write_state() {
-                Err(SpoolError::Disk { .. }) | Ok(()) => {}
-                Err(error) => return Err(error),
-            }
+            passes(spools.write_state())?;
         }
+        if let Some(newest) = loaded.unmarked {
+            passes(spools.replace_marks(newest))?;
+        }
+        passes(spools.keep_reserve())?;
+        spools.skip_settled();
         let outstanding = spools.outstanding();
         Ok((
             spools,
@@ -168,7 +224,7 @@ impl<D: Disk> Spools<D> {
     /// # Errors
     /// When the disk refuses for a reason that may pass.
     pub fn read(&mut self, spool: SpoolId, seq: Seq) -> Result<Read, SpoolError> {
-        let Some(found) = self.spools.iter().find(|s| s.state.id == spool) else {
+        let Some(found) = self.spools.iter().rfind(|s| s.state.id == spool) else {
             return Ok(Read::Absent);
         };
         if seq == 0 || seq > found.state.last_seq {
@@ -186,12 +242,8 @@ impl<D: Disk> Spools<D> {
                 reason: HoleReason::Expired,
             });
         }
-        let loc = found.index.get(&seq).copied();
-        let name = loc
-            .and_then(|loc| found.segments.get(&loc.segment))
-            .map(|segment| segment.name.clone());
-        if let (Some(loc), Some(name)) = (loc, name)
-            && let Some(event) = self.read_record(&name, loc, seq)?
+        if let Some((segment, place)) = found.find(seq)
+            && let Some(event) = read_record(&mut self.files.disk, &segment.name, place)?
         {
             return Ok(Read::Event(event));
         }
@@ -200,29 +252,6 @@ impl<D: Disk> Spools<D> {
             to: seq,
             reason: HoleReason::Unreadable,
         })
-    }
-
-    /// The record's content; none when it can't be had even at a second try.
-    fn read_record(&mut self, name: &str, loc: Loc, seq: Seq) -> Result<Option<Vec<u8>>, SpoolError> {
-        let mut record = vec![0; RECORD_HEAD + loc.len];
-        for _ in 0..2 {
-            match self.files.disk.read_at(name, loc.offset, &mut record) {
-                Ok(()) => {
-                    if let Some(content) = format::check_record(&record, seq) {
-                        return Ok(Some(content.to_vec()));
-                    }
-                }
-                Err(error) if is_loss(&error) => {}
-                Err(source) => {
-                    return Err(SpoolError::Disk {
-                        action: "read",
-                        file: name.to_owned(),
-                        source,
-                    });
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Declares `seq..=to` a hole, durably, before anybody is told.
@@ -259,6 +288,34 @@ impl<D: Disk> Spools<D> {
             .iter()
             .filter(|spool| spool.state.last_seq > 0)
             .map(|spool| (spool.state.id, spool.state.last_seq, spool.state.receipted))
+    }
+
+    /// The oldest spool that is not settled: id, last position, receipted.
+    pub fn oldest_open(&self) -> Option<(SpoolId, Seq, Seq)> {
+        let state = self.spools.iter().skip(self.open_from).map(|spool| &spool.state);
+        let mut open = state.filter(|state| state.receipted < state.last_seq);
+        open.next()
+            .map(|state| (state.id, state.last_seq, state.receipted))
+    }
+
+    /// Last durable and last receipted position of a spool that has something durable.
+    pub fn extent(&self, spool: SpoolId) -> Option<(Seq, Seq)> {
+        let spool = self.get(spool).filter(|spool| spool.state.last_seq > 0)?;
+        Some((spool.state.last_seq, spool.state.receipted))
+    }
+
+    /// Looks where the unsettled spools begin.
+    fn skip_settled(&mut self) {
+        let rest = self.spools.iter().skip(self.open_from);
+        let settled = rest.take_while(|spool| {
+            let state = &spool.state;
+            state.last_seq > 0 && state.receipted >= state.last_seq && self.writer_id() != Some(state.id)
+        });
+        self.open_from += settled.count();
+    }
+
+    fn writer_id(&self) -> Option<SpoolId> {
+        self.writer.as_ref().map(|writer| writer.id)
     }
 
     /// Spools of which events are still there, oldest first.
@@ -325,12 +382,40 @@ impl<D: Disk> Spools<D> {
     }
 
     fn get(&self, id: SpoolId) -> Option<&Spool> {
-        self.spools.iter().find(|spool| spool.state.id == id)
+        self.spools.iter().rfind(|spool| spool.state.id == id)
     }
 
     fn get_mut(&mut self, id: SpoolId) -> Option<&mut Spool> {
-        self.spools.iter_mut().find(|spool| spool.state.id == id)
+        self.spools.iter_mut().rfind(|spool| spool.state.id == id)
     }
+}
+
+/// The record's content; none when it can't be had even at a second try.
+pub(crate) fn read_record<D: Disk>(
+    disk: &mut D,
+    name: &str,
+    place: Place,
+) -> Result<Option<Vec<u8>>, SpoolError> {
+    let mut record = vec![0; RECORD_HEAD + usize::try_from(place.len).unwrap_or(0)];
+    for _ in 0..2 {
+        match disk.read_at(name, u64::from(place.offset), &mut record) {
+            Ok(()) => {
+                if format::check_record(&record, place.seq).is_some() {
+                    record.drain(..RECORD_HEAD);
+                    return Ok(Some(record));
+                }
+            }
+            Err(error) if is_loss(&error) => {}
+            Err(source) => {
+                return Err(SpoolError::Disk {
+                    action: "read",
+                    file: name.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Errors that say "the bytes are gone", not "try again": EIO, and the end of the file before its time.

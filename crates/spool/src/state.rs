@@ -6,6 +6,7 @@ use fleet_domain::{Seq, SpoolId, StoreGeneration};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::format::MAX_SEQ;
 use crate::types::{HoleReason, Predecessor};
 
 /// Positions that have no event any more.
@@ -46,6 +47,22 @@ impl SpoolState {
             gone: false,
         }
     }
+
+    /// Whether its numbers can be those of a spool.
+    fn is_sound(&self) -> bool {
+        let positions = [
+            self.ordinal,
+            self.last_seq,
+            self.receipted,
+            self.rejections_known,
+            self.predecessor.map_or(0, |before| before.last_seq),
+        ];
+        let holes = self
+            .holes
+            .iter()
+            .all(|hole| 1 <= hole.from && hole.from <= hole.to && hole.to <= MAX_SEQ);
+        holes && positions.iter().all(|seq| *seq <= MAX_SEQ)
+    }
 }
 
 /// Content of the state file.
@@ -72,6 +89,7 @@ impl State {
         if crc32c::crc32c(json.as_bytes()) != crc {
             return None;
         }
-        serde_json::from_str(json).ok()
+        let state: Self = serde_json::from_str(json).ok()?;
+        state.spools.iter().all(SpoolState::is_sound).then_some(state)
     }
 }

@@ -84,6 +84,9 @@ pub struct Limits {
     pub max_bytes: u64,
     /// The same when the disk has less free than this, bytes.
     pub min_free_bytes: u64,
+    /// Blocks set aside for results of accepted jobs, bytes: they are used when the disk is full, whoever
+    /// filled it. No job is taken while they can't be had. 0: none.
+    pub reserve_bytes: u64,
     /// How long events are kept after their receipt, space permitting.
     pub keep_receipted: Duration,
 }
@@ -94,6 +97,7 @@ impl Default for Limits {
             segment_bytes: 4 * 1024 * 1024,
             max_bytes: 512 * 1024 * 1024,
             min_free_bytes: 256 * 1024 * 1024,
+            reserve_bytes: 0,
             keep_receipted: Duration::from_hours(72),
         }
     }

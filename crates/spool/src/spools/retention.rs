@@ -39,6 +39,7 @@ impl<D: Disk> Spools<D> {
             }
         }
         self.state_dirty = true;
+        self.skip_settled();
     }
 
     /// The highest rejected position heard.
@@ -62,6 +63,7 @@ impl<D: Disk> Spools<D> {
         through: &[(SpoolId, Seq)],
     ) -> Result<(), SpoolError> {
         self.generation = Some(generation);
+        self.open_from = 0;
         for (id, through) in through {
             let Some(spool) = self.get_mut(*id) else { continue };
             if *through >= spool.state.receipted {
@@ -79,6 +81,7 @@ impl<D: Disk> Spools<D> {
                 }
             }
         }
+        self.skip_settled();
         self.write_state()
     }
 
@@ -110,15 +113,17 @@ impl<D: Disk> Spools<D> {
                 .is_some_and(|s| s.state.gone && s.state.receipted == s.state.last_seq)
             {
                 self.spools.remove(0);
+                self.open_from = self.open_from.saturating_sub(1);
             }
         }
         if self.state_dirty || !removed.is_empty() {
             self.write_state()?;
         }
+        self.keep_marks()?;
         for name in removed {
             self.files.remove(&name)?;
         }
-        Ok(())
+        self.keep_reserve()
     }
 
     /// Takes the first segment of a spool out when it may go.
@@ -142,7 +147,6 @@ impl<D: Disk> Spools<D> {
             return None;
         }
         let segment = spool.segments.remove(&first)?;
-        spool.index.retain(|_, loc| loc.segment != first);
         spool.state.gone = spool.segments.is_empty();
         Some((segment.name, segment.bytes))
     }
@@ -154,7 +158,7 @@ impl<D: Disk> Spools<D> {
         Ok(over.max(self.limits.min_free_bytes.saturating_sub(free)))
     }
 
-    fn free_bytes(&mut self) -> Result<u64, SpoolError> {
+    pub(super) fn free_bytes(&mut self) -> Result<u64, SpoolError> {
         self.files.disk.free_bytes().map_err(|source| SpoolError::Disk {
             action: "measure",
             file: ".".to_owned(),
@@ -190,6 +194,11 @@ impl<D: Disk> Spools<D> {
             Some(format!(
                 "disk has {free} bytes free, {} are kept free",
                 self.limits.min_free_bytes
+            ))
+        } else if self.limits.reserve_bytes > 0 && !self.reserved {
+            Some(format!(
+                "disk has no {} bytes to set aside for results of accepted jobs",
+                self.limits.reserve_bytes
             ))
         } else {
             None

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use fleet_domain::{Seq, SpoolId};
 
-use super::{Loc, Segment, Spool, Spools, Writer};
+use super::{Segment, Spool, Spools, Writer};
 use crate::disk::Disk;
 use crate::error::SpoolError;
-use crate::files::MARKS;
-use crate::format::{self, HEADER, Header, MARK, Mark};
+use crate::files::{MARKS, RESERVE};
+use crate::format::{self, HEADER, Header, MARK, MAX_SEGMENT, Mark, Place};
 use crate::state::SpoolState;
 use crate::types::{Position, Predecessor};
 
@@ -34,6 +34,7 @@ impl<D: Disk> Spools<D> {
                 last_seq: spool.state.last_seq,
             }),
             segment: None,
+            close_at: self.limits.segment_bytes.min(MAX_SEGMENT),
             next: 1,
             dirty: Vec::new(),
             new_names: false,
@@ -47,11 +48,14 @@ impl<D: Disk> Spools<D> {
     /// When what was appended to it can't be synced.
     pub fn seal(&mut self) -> Result<(), SpoolError> {
         self.sync()?;
+        self.keep_marks()?;
         self.writer = None;
+        self.skip_settled();
         Ok(())
     }
 
-    /// Writes an event at the next place. It does not count before [`Spools::sync`].
+    /// Writes an event at the next place. It does not count before [`Spools::sync`]. On a full disk it goes to
+    /// the space set aside for results of accepted jobs ([`crate::Limits::reserve_bytes`]).
     ///
     /// # Errors
     /// When `position` is not [`Spools::next_position`], or the disk refuses; the place stays free then.
@@ -65,41 +69,59 @@ impl<D: Disk> Spools<D> {
                 next: writer.next,
             });
         }
-        let record = format::encode_record(position.seq, bytes).ok_or(SpoolError::TooLarge {
-            bytes: bytes.len(),
-            most: format::MAX_CONTENT,
-        })?;
-        let first = self.segment_for_next()?;
+        if bytes.len() > format::MAX_CONTENT {
+            return Err(SpoolError::TooLarge {
+                bytes: bytes.len(),
+                most: format::MAX_CONTENT,
+            });
+        }
+        match self.append_next(bytes, false) {
+            Err(error) if self.reserved && error.is_no_space() => self.append_next(bytes, true),
+            result => result,
+        }
+    }
+
+    fn append_next(&mut self, bytes: &[u8], use_reserve: bool) -> Result<(), SpoolError> {
+        let first = self.segment_for_next(use_reserve)?;
         let (Some(writer), Some(spool)) = (self.writer.as_mut(), self.spools.last_mut()) else {
             return Err(SpoolError::NotBegun);
         };
+        let seq = writer.next;
+        self.buffer.clear();
+        if !format::encode_record(seq, spool.state.last_seq, bytes, &mut self.buffer) {
+            return Err(SpoolError::TooLarge {
+                bytes: bytes.len(),
+                most: format::MAX_CONTENT,
+            });
+        }
         let Some(segment) = spool.segments.get_mut(&first) else {
             return Err(SpoolError::NotBegun);
         };
-        if !writer.dirty.contains(&segment.name) {
+        let place = Place {
+            seq,
+            // A segment is closed far below this.
+            offset: u32::try_from(segment.bytes).unwrap_or(u32::MAX),
+            len: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        };
+        if writer.dirty.last() != Some(&segment.name) {
             writer.dirty.push(segment.name.clone());
         }
-        if let Err(error) = self.files.append(&segment.name, &record) {
+        if let Err(error) = self.files.append(&segment.name, &self.buffer) {
             // Part of the record may stand there now: nothing is written behind it.
             writer.segment = None;
             return Err(error);
         }
-        let loc = Loc {
-            segment: first,
-            offset: segment.bytes,
-            len: bytes.len(),
-        };
-        segment.bytes += record.len() as u64;
-        if segment.bytes >= self.limits.segment_bytes {
+        segment.bytes += self.buffer.len() as u64;
+        if segment.bytes >= writer.close_at {
             writer.segment = None;
         }
-        spool.index.insert(position.seq, loc);
+        segment.records.push(place);
         writer.next += 1;
         Ok(())
     }
 
     /// The file that takes the next record, made where there is none.
-    fn segment_for_next(&mut self) -> Result<Seq, SpoolError> {
+    fn segment_for_next(&mut self, use_reserve: bool) -> Result<Seq, SpoolError> {
         let writer = self.writer.as_mut().ok_or(SpoolError::NotBegun)?;
         if let Some(first) = writer.segment {
             return Ok(first);
@@ -112,7 +134,15 @@ impl<D: Disk> Spools<D> {
         if let Some(spool) = self.spools.last_mut().filter(|spool| spool.state.id == writer.id) {
             spool.segments.remove(&first);
         }
-        self.files.create(&name)?;
+        if use_reserve {
+            // The file that has the blocks becomes the segment: nobody else can take them in between.
+            self.files.rename(RESERVE, &name)?;
+            self.reserved = false;
+            writer.close_at = self.limits.reserve_bytes.min(MAX_SEGMENT);
+        } else {
+            self.files.create(&name)?;
+            writer.close_at = self.limits.segment_bytes.min(MAX_SEGMENT);
+        }
         let header = Header {
             ordinal: writer.ordinal,
             spool: writer.id,
@@ -124,7 +154,6 @@ impl<D: Disk> Spools<D> {
             self.spools.push(Spool {
                 state: SpoolState::new(writer.id, writer.ordinal, writer.predecessor),
                 segments: BTreeMap::new(),
-                index: BTreeMap::new(),
             });
         }
         if let Some(spool) = self.spools.last_mut() {
@@ -132,6 +161,7 @@ impl<D: Disk> Spools<D> {
                 name,
                 bytes: HEADER as u64,
                 settled_at: None,
+                records: Vec::new(),
             };
             spool.segments.insert(first, segment);
         }
@@ -140,7 +170,8 @@ impl<D: Disk> Spools<D> {
         Ok(first)
     }
 
-    /// Makes everything appended durable.
+    /// Makes everything appended durable: one sync of the segment. The mark that says so is written after it
+    /// and not synced (ADR 0012).
     ///
     /// # Errors
     /// [`SpoolError::Poisoned`]: nothing appended since the last success counts, and nothing will.
@@ -168,16 +199,70 @@ impl<D: Disk> Spools<D> {
             spool: writer.id,
             seq: writer.next - 1,
         };
-        // Taken: after an error the file may end in part of a mark, and is written anew.
-        if let Some(bytes) = self.marks.take().filter(|bytes| *bytes < MARKS_BYTES) {
-            self.files.append(MARKS, &mark.encode())?;
-            self.files.sync(MARKS)?;
-            self.marks = Some(bytes + MARK);
-        } else {
-            self.files.replace(MARKS, &mark.encode())?;
-            self.marks = Some(MARK);
-        }
         spool.state.last_seq = mark.seq;
+        self.mark(mark)
+    }
+
+    /// Writes a mark. A disk that refuses takes nothing from what counts: without its mark the last group is
+    /// found by its own bytes, and the group after it proves it.
+    fn mark(&mut self, mark: Mark) -> Result<(), SpoolError> {
+        // Taken: after an error the file may end in part of a mark, and is written anew.
+        let written = match self.marks.take().filter(|bytes| *bytes < MARKS_BYTES) {
+            Some(bytes) => self.files.append(MARKS, &mark.encode()).map(|()| {
+                self.marks = Some(bytes + MARK);
+                self.marks_unsynced = true;
+            }),
+            None => self.replace_marks(mark),
+        };
+        match written {
+            Err(SpoolError::Disk { .. }) => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Begins the file of marks anew, durably, with this one.
+    pub(super) fn replace_marks(&mut self, mark: Mark) -> Result<(), SpoolError> {
+        self.files.replace(MARKS, &mark.encode())?;
+        self.marks = Some(MARK);
+        self.marks_unsynced = false;
+        Ok(())
+    }
+
+    /// Makes the marks durable; writes them anew after one that was refused.
+    pub(super) fn keep_marks(&mut self) -> Result<(), SpoolError> {
+        if self.marks_unsynced && self.marks.is_some() {
+            self.files.sync(MARKS)?;
+            self.marks_unsynced = false;
+        }
+        let newest = self.spools.last().map(|spool| &spool.state);
+        match newest.filter(|newest| newest.last_seq > 0 && !newest.gone && self.marks.is_none()) {
+            Some(newest) => self.replace_marks(Mark {
+                spool: newest.id,
+                seq: newest.last_seq,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Sets space aside for results of accepted jobs, where the disk has it.
+    pub(super) fn keep_reserve(&mut self) -> Result<(), SpoolError> {
+        let bytes = self.limits.reserve_bytes;
+        if self.reserved || bytes == 0 || self.free_bytes()? <= bytes {
+            return Ok(());
+        }
+        self.files.remove(RESERVE)?;
+        self.files.create(RESERVE)?;
+        if let Err(source) = self.files.disk.reserve(RESERVE, bytes) {
+            self.files.remove(RESERVE)?;
+            return Err(SpoolError::Disk {
+                action: "reserve",
+                file: RESERVE.to_owned(),
+                source,
+            });
+        }
+        self.files.sync(RESERVE)?;
+        self.files.sync_dir()?;
+        self.reserved = true;
         Ok(())
     }
 }

@@ -176,7 +176,7 @@ fn a_newer_format_is_refused_with_the_file_and_both_versions() {
     });
     let error = Spools::open(disk, limits(), at(0)).unwrap_err();
     assert!(
-        matches!(&error, SpoolError::NewerFormat { version: 9, known: 1, file } if *file == names[0]),
+        matches!(&error, SpoolError::NewerFormat { version: 9, known: 2, file } if *file == names[0]),
         "{error}"
     );
 }
