@@ -604,7 +604,7 @@ export interface components {
         };
         /** @description A bench's ledger. */
         BenchLedger: {
-            /** @description Its spools, oldest first. */
+            /** @description Its spools, newest first. */
             spools: components["schemas"]["LedgerSpool"][];
         };
         /** @description A page of benches. */

@@ -130,7 +130,7 @@ function Spools({
           ]}
         />
         <tbody>
-          {ledger.spools.toReversed().map((spool) => (
+          {ledger.spools.map((spool) => (
             <tr key={spool.spool_id} data-chosen={spool === chosen ? true : undefined}>
               <th scope="row">
                 <Link

@@ -444,7 +444,6 @@ export function normalWorld(): World {
         entry.device,
         {
           spools: [
-            spool(index),
             spool(index + 50, {
               announced: 96,
               stored: 90,
@@ -458,6 +457,7 @@ export function normalWorld(): World {
               outstanding: 4,
               through: 92,
             }),
+            spool(index),
           ],
         },
       ]),

@@ -44,7 +44,7 @@ pub struct LedgerSpool {
 /// A bench's ledger.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BenchLedger {
-    /// Its spools, oldest first.
+    /// Its spools, newest first.
     pub spools: Vec<LedgerSpool>,
 }
 
