@@ -325,7 +325,7 @@ impl<B: BenchDisk> Bench<B> {
             device: self.device.clone(),
             sender: SenderConfig::default(),
         };
-        let mut uplink = Uplink::new(spools, config, self.rng.next());
+        let mut uplink = Uplink::new(spools, config, self.rng.draw());
         let run_id = RunId(fleet_clock::new_uuid());
         uplink
             .begin(SpoolId(fleet_clock::new_uuid()))
@@ -334,7 +334,7 @@ impl<B: BenchDisk> Bench<B> {
             run_id,
             boot_id: self.boot_id.clone(),
             first_sync_number: self.rng.below(1 << 32),
-            seed: self.rng.next(),
+            seed: self.rng.draw(),
             found,
         };
         let (core, effects) = AgentCore::boot(saved, boot, now.times(), &mut fresh_event_id);
@@ -379,7 +379,7 @@ impl<B: BenchDisk> Bench<B> {
             self.device.clone(),
             self.setup.host.clone(),
             self.setup.port,
-            self.rng.next(),
+            self.rng.draw(),
         );
         config.credentials.clone_from(&self.setup.credentials);
         config.reconnect_at_most = self.setup.reconnect_at_most;

@@ -57,7 +57,12 @@ impl ClientLog {
             id: Some(event.id),
             hash: Some(hex::encode(event.hash)),
             vin: vin.map(str::to_owned),
-            ..line(Op::Append, &event.place.device, event.place.spool, event.place.seq)
+            ..line(
+                Op::Append,
+                &event.place.device,
+                event.place.spool,
+                event.place.seq,
+            )
         }])
     }
 

@@ -35,7 +35,7 @@ pub enum LimitError {
 /// When the hard limit is too low.
 pub fn raise_open_files(benches: usize, proxy: bool, folders: bool) -> Result<(), LimitError> {
     let each = 1 + if proxy { 2 } else { 0 } + if folders { FILES_OF_A_FOLDER } else { 0 };
-    let needed = benches as u64 * each + OWN_FILES;
+    let needed = (benches as u64).saturating_mul(each).saturating_add(OWN_FILES);
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= needed {
         return Ok(());
@@ -87,5 +87,24 @@ impl Usage {
             resident_bytes: resident.unwrap_or(0) * page,
             most_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * 1024,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_benches_than_the_machine_allows_are_refused_with_both_numbers() {
+        let error = raise_open_files(usize::MAX / 2, true, false).expect_err("no machine allows that");
+        assert!(matches!(error, LimitError::OpenFiles { .. }), "{error}");
+        assert!(error.to_string().contains("LimitNOFILE"), "{error}");
+        raise_open_files(10, false, true).expect("a few benches");
+    }
+
+    #[test]
+    fn what_this_process_uses_is_known() {
+        let usage = Usage::now();
+        assert!(usage.resident_bytes > 1024 * 1024 && usage.most_bytes >= usage.resident_bytes / 2);
     }
 }

@@ -219,7 +219,7 @@ impl Population {
             })?;
             names.push(device.clone());
             standings.push(Arc::clone(&standing));
-            let seed = seeds.next();
+            let seed = seeds.draw();
             if let Some(seats) = seats.get_mut(index % threads) {
                 seats.push(Seat {
                     device,

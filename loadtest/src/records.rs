@@ -205,7 +205,11 @@ mod tests {
         let books = judge(&made[..2], &[record(&made[0], 0), changed, unknown]);
         assert_eq!((books.phantoms, books.lost), (2, 1));
         let named = |part: &str| books.named.iter().any(|line| line.contains(part));
-        assert!(named("vds.results.v1-3@1") && named("load-00001") && named(" 99)"), "{:?}", books.named);
+        assert!(
+            named("vds.results.v1-3@1") && named("load-00001") && named(" 99)"),
+            "{:?}",
+            books.named
+        );
     }
 
     #[test]

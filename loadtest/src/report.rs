@@ -216,8 +216,8 @@ pub struct Report {
     pub counts: Counts,
     /// Publishes for each distinct event.
     pub resent_ratio: f64,
-    /// From the schedule's end until every event had its receipt, seconds.
-    pub drained_s: f64,
+    /// From the schedule's end until every event had its receipt, seconds; none when some never had.
+    pub drained_s: Option<f64>,
     /// From the schedule's end until the relay had taken every event, seconds; none where that is not asked for.
     pub relayed_s: Option<f64>,
     /// Where the latencies to Kafka end: `arrival`, `record` (the producer's time) or `off`.
@@ -354,11 +354,10 @@ impl Report {
                 None => writeln!(f)?,
             }
         }
-        write!(
-            f,
-            "  every receipt {:.1} s after the schedule's end",
-            self.drained_s
-        )?;
+        match self.drained_s {
+            Some(drained) => write!(f, "  every receipt {drained:.1} s after the schedule's end")?,
+            None => write!(f, "  some events never had their receipt")?,
+        }
         match self.relayed_s {
             Some(relayed) => writeln!(f, ", all relayed after {relayed:.1} s"),
             None => writeln!(f),

@@ -13,7 +13,7 @@ impl Rng {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -23,7 +23,7 @@ impl Rng {
 
     /// A number below `bound`; 0 for a bound of 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+        self.draw() % bound.max(1)
     }
 
     /// A place in a list of this length.
@@ -46,7 +46,7 @@ impl Rng {
     pub fn exponential(&mut self) -> f64 {
         // 53 bits: in (0, 1], so that the logarithm is finite.
         #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-        let uniform = ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        let uniform = ((self.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
         -uniform.ln()
     }
 }

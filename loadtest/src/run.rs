@@ -104,7 +104,7 @@ pub enum RunError {
         server: String,
         /// What it said.
         #[source]
-        source: ApiError,
+        source: Box<ApiError>,
     },
     /// The server's answer lacks something.
     #[error("the server at {server} does not say its {what}")]
@@ -152,6 +152,15 @@ pub enum RunError {
     #[cfg(not(feature = "kafka"))]
     #[error("this loadtest was built without Kafka; build it with --features kafka, or leave out --kafka")]
     NoKafka,
+}
+
+impl RunError {
+    fn server(server: &str, source: ApiError) -> Self {
+        Self::Server {
+            server: server.to_owned(),
+            source: Box::new(source),
+        }
+    }
 }
 
 /// Runs a scenario. `say` gets a line now and then.
@@ -252,10 +261,7 @@ async fn plant(api: &Api, server: &str) -> Result<PlantId, RunError> {
     let status = api
         .get("/api/v1/status")
         .await
-        .map_err(|source| RunError::Server {
-            server: server.to_owned(),
-            source,
-        })?;
+        .map_err(|source| RunError::server(server, source))?;
     let plant = status["plant"].as_str().ok_or_else(|| RunError::Answer {
         server: server.to_owned(),
         what: "plant",
@@ -413,8 +419,10 @@ fn progress_every(whole: Duration) -> Duration {
 struct Drain {
     /// Every event had its receipt, after the schedule's end.
     receipts: Option<Duration>,
-    /// The relay had taken every event; outer none: not asked for.
-    relayed: Option<Option<Duration>>,
+    /// Whether the relay has to take every event.
+    to_relay: bool,
+    /// It had, after the schedule's end.
+    relayed: Option<Duration>,
 }
 
 impl Drain {
@@ -439,18 +447,15 @@ impl Drain {
         if !options.relayed && options.kafka.is_none() {
             return Ok(drain);
         }
-        drain.relayed = Some(None);
+        drain.to_relay = true;
         say("every event has its receipt; waiting for the relay");
         while begun.elapsed() < within {
             let ledger = api
                 .get("/api/v1/ledger")
                 .await
-                .map_err(|source| RunError::Server {
-                    server: options.server.clone(),
-                    source,
-                })?;
+                .map_err(|source| RunError::server(&options.server, source))?;
             if ledger["in_outbox"].as_u64() == Some(0) {
-                drain.relayed = Some(Some(begun.elapsed()));
+                drain.relayed = Some(begun.elapsed());
                 say("the relay has taken every event");
                 say("the relay has taken every event");
                 kafka.catch_up(population.totals().durable).await?;

@@ -25,6 +25,9 @@ const MOST_BENCHES: usize = 50_000;
 /// Most events per second that a schedule may want.
 const MOST_RATE: f64 = 1_000_000.0;
 
+/// What scaling may add to a time.
+const ROUNDING: Duration = Duration::from_millis(1);
+
 /// A scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -243,8 +246,8 @@ impl Scenario {
             return wrong("name", "one word".to_owned());
         }
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        if !positive(self.starts_per_second) {
-            return wrong("starts_per_second", "a number above 0".to_owned());
+        if !(0.1..=100_000.0).contains(&self.starts_per_second) {
+            return wrong("starts_per_second", "0.1 to 100000".to_owned());
         }
         if !positive(self.compress) {
             return wrong(
@@ -302,7 +305,7 @@ impl Scenario {
             if fault.begins >= whole {
                 return wrong("begins", "before the end of the last phase");
             }
-            if fault.begins.saturating_add(fault.lasts) > whole {
+            if fault.begins.saturating_add(fault.lasts) > whole + ROUNDING {
                 return wrong(
                     "lasts",
                     "not longer than the phases: what comes after the fault is measured too",
@@ -348,13 +351,18 @@ impl Scenario {
             divide = measured.map(|phase| phase.lasts.as_secs_f64()).sum::<f64>() / seconds;
         }
         self.compress = 1.0;
+        let scaled = |time: Duration| {
+            let scaled = Duration::try_from_secs_f64(time.as_secs_f64() / divide);
+            scaled.map_err(|_| ConfigError::value(path, "compress", "the times get too long".to_owned()))
+        };
         for phase in &mut self.phase {
-            phase.lasts = phase.lasts.div_f64(divide);
+            phase.lasts = scaled(phase.lasts)?;
         }
         for fault in &mut self.fault {
-            fault.begins = fault.begins.div_f64(divide);
-            fault.lasts = fault.lasts.div_f64(divide);
+            fault.begins = scaled(fault.begins)?;
+            fault.lasts = scaled(fault.lasts)?;
         }
+        self.check(path)?;
         Ok(self)
     }
 

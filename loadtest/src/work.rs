@@ -140,7 +140,7 @@ fn step(job: &Job, rng: &mut Rng, now: Timestamp) -> StepFinished {
         detail: None,
         measurements: vec![Measurement {
             name: "supply".to_owned(),
-            raw: format!("{:08x}", rng.next() >> 32),
+            raw: format!("{:08x}", rng.draw() >> 32),
             value: Value::Number(measured),
             unit: Some("V".to_owned()),
             limits: Limits {
@@ -170,7 +170,7 @@ fn noise(bytes: usize, rng: &mut Rng) -> String {
     let words = bytes.div_ceil(16);
     let mut text = String::with_capacity(words * 16);
     for _ in 0..words {
-        let mut word = rng.next();
+        let mut word = rng.draw();
         for _ in 0..16 {
             let digit = u32::try_from(word & 0xf).unwrap_or(0);
             text.push(char::from_digit(digit, 16).unwrap_or('0'));
@@ -181,7 +181,7 @@ fn noise(bytes: usize, rng: &mut Rng) -> String {
 }
 
 fn uuid(rng: &mut Rng) -> Uuid {
-    uuid::Builder::from_random_bytes(Uuid::from_u64_pair(rng.next(), rng.next()).into_bytes()).into_uuid()
+    uuid::Builder::from_random_bytes(Uuid::from_u64_pair(rng.draw(), rng.draw()).into_bytes()).into_uuid()
 }
 
 /// A vehicle of a load, a VIN by its form.

@@ -13,7 +13,7 @@ use loadtest::work::WorkOptions;
 use loadtest::{Population, PopulationOptions};
 
 use crate::WITHIN;
-use crate::history::{Made, Place};
+use crate::history::Made;
 
 /// Vehicles that the benches share, so that a key has events of several benches.
 const VINS: u64 = 12;
@@ -146,20 +146,6 @@ impl Load {
     pub(crate) async fn end(self) -> anyhow::Result<Vec<Made>> {
         let made = self.population.end().await?.made()?;
         ensure!(!made.is_empty(), "benches without any event prove nothing");
-        let of = |made: loadtest::history::Made| Made {
-            place: Place {
-                device: made.place.device,
-                spool: made.place.spool,
-                seq: made.place.seq,
-            },
-            ordinal: made.ordinal,
-            id: made.id,
-            topic: made.topic,
-            vin: made.vin,
-            hash: made.hash,
-            bytes: made.bytes,
-            refused: made.refused,
-        };
-        Ok(made.into_iter().map(of).collect())
+        Ok(made)
     }
 }

@@ -82,7 +82,9 @@ struct Running {
 
 impl Running {
     fn take_due(&mut self, now: Instant) -> Option<(Due, usize)> {
-        let (offset, bench) = self.next.take_if(|(offset, _)| self.begun + *offset <= now)?;
+        let (offset, bench) = self
+            .next
+            .take_if(|(offset, _)| self.begun.checked_add(*offset).is_some_and(|at| at <= now))?;
         self.next = self.schedule.next();
         let phase = self.phases.iter().take_while(|end| offset >= **end).count();
         let due = Due {
@@ -226,7 +228,7 @@ impl<B: BenchDisk + Send + 'static> Shard<B> {
         match order {
             Order::Begin { at, curve, phases } => {
                 self.figures.borrow_mut().phases = Figures::new(phases.len()).phases;
-                let mut schedule = Schedule::new(curve, self.benches.len(), self.rng.next());
+                let mut schedule = Schedule::new(curve, self.benches.len(), self.rng.draw());
                 self.running = Some(Running {
                     begun: at,
                     next: schedule.next(),

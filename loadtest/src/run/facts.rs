@@ -56,8 +56,8 @@ impl Facts<'_> {
             faults: self.faults.clone(),
             counts: self.counts,
             resent_ratio: self.counts.resent_ratio(),
-            drained_s: self.drain.receipts.map_or(f64::INFINITY, seconds).min(1e9),
-            relayed_s: self.drain.relayed.flatten().map(seconds),
+            drained_s: self.drain.receipts.map(seconds),
+            relayed_s: self.drain.relayed.map(seconds),
             kafka_latency: match &self.options.kafka {
                 None => "off".to_owned(),
                 Some(_) => self.options.kafka_latency.as_str().to_owned(),
@@ -125,10 +125,7 @@ impl Facts<'_> {
             .collect();
         let ledgers = books::ledgers(api, &devices)
             .await
-            .map_err(|source| RunError::Server {
-                server: self.options.server.clone(),
-                source,
-            })?;
+            .map_err(|source| RunError::server(&self.options.server, source))?;
         let relayed = self.options.relayed || self.options.kafka.is_some();
         let mut disagreements = books::compare(self.made, &ledgers, relayed);
         disagreements.truncate(MOST_NAMED);
@@ -152,7 +149,7 @@ impl Facts<'_> {
         if self.drain.receipts.is_none() {
             failed.push(format!("{} events have no receipt", books.outstanding));
         }
-        if self.drain.relayed == Some(None) {
+        if self.drain.to_relay && self.drain.relayed.is_none() {
             failed.push("the relay has not taken every event in time".to_owned());
         }
         failed.extend(self.missed(measured));

@@ -158,6 +158,57 @@ fn what_is_wrong_is_named_with_file_place_and_what_would_be_right() {
             assert!(said.contains(part), "{part:?} is not in {said:?}");
         }
     }
+    for (overrides, part) in [
+        (
+            Overrides {
+                compress: Some(1e-300),
+                ..Overrides::default()
+            },
+            "too long",
+        ),
+        (
+            Overrides {
+                compress: Some(1e300),
+                ..Overrides::default()
+            },
+            "lasts",
+        ),
+        (
+            Overrides {
+                compress: Some(f64::NAN),
+                ..Overrides::default()
+            },
+            "compress",
+        ),
+        (
+            Overrides {
+                seconds: Some(0.0),
+                ..Overrides::default()
+            },
+            "seconds",
+        ),
+        (
+            Overrides {
+                rate: Some(-5.0),
+                ..Overrides::default()
+            },
+            "rate",
+        ),
+        (
+            Overrides {
+                benches: Some(0),
+                ..Overrides::default()
+            },
+            "benches",
+        ),
+    ] {
+        let shift = Scenario::load("shift").expect("a scenario");
+        let error = shift.with(&overrides).expect_err(part).to_string();
+        assert!(
+            error.contains(part) && error.contains("command line"),
+            "{part}: {error}"
+        );
+    }
     let error = Scenario::load("no-such-file.toml").expect_err("no file");
     assert!(error.to_string().contains("no-such-file.toml"), "{error}");
 }
