@@ -92,15 +92,18 @@ describe("the plant's balance", () => {
 
   test("keeps its figures and says that they are old when the server fails, and again when it is gone", async () => {
     const { page } = opened;
+    await page.clock.install();
     await page.goto(`${url}/delivery`);
     await page.locator(".balance-check").waitFor();
     mock.mode = "error";
+    await page.clock.fastForward(6_000);
     const panel = page.getByRole("region", { name: "Every event of the plant" });
     await panel.getByText("Not current: the last request failed.").waitFor({ timeout: 15_000 });
     expect(await sum(page)).toBe(20_440);
     mock.stream = "bad_gateway";
     mock.dropReaders();
-    await page.locator("main[data-stale=true]").waitFor({ timeout: 20_000 });
+    await page.clock.fastForward(13_000);
+    await page.locator("main[data-stale=true]").waitFor();
     await picture(page, "delivery-offline");
     expect(await violations(page)).toEqual([]);
   });
@@ -141,6 +144,7 @@ describe("what stays outstanding", () => {
 
   test("appears when the alarm is raised and goes when it is over, without a reload", async () => {
     const { page } = opened;
+    await page.clock.install();
     mock.world.alarms = [];
     await page.goto(`${url}/delivery`);
     await page.getByText("Nothing stays outstanding.").waitFor();
@@ -150,7 +154,8 @@ describe("what stays outstanding", () => {
     const panel = page.getByRole("region", { name: "What stays outstanding" });
     await panel.getByText("It is online and does not deliver").waitFor({ timeout: 4_000 });
     mock.world.alarms = [];
-    await panel.getByText("Nothing stays outstanding.").waitFor({ timeout: 15_000 });
+    await page.clock.fastForward(10_000);
+    await panel.getByText("Nothing stays outstanding.").waitFor();
   });
 });
 
