@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::agent::{self, AgentError};
 use crate::config::Config;
-use crate::status;
+use crate::{spool_view, status};
 
 /// Runs jobs of VDS Fleet on the vehicle of one test bench.
 #[derive(Debug, Parser)]
@@ -33,10 +33,32 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what lies in the bench's spool, without changing it; safe beside a running agent.
+    Spool {
+        #[command(subcommand)]
+        command: SpoolCommand,
+    },
     /// Show or check the settings.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SpoolCommand {
+    /// Spools, files, holes, and damage with file and offset.
+    Inspect {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// The folder `spool`, such as one of a disk taken from a bench; without it the one of the settings.
+        folder: Option<PathBuf>,
+    },
+    /// Every event that is kept, as JSON lines; then the damage.
+    Export {
+        /// As for `inspect`.
+        folder: Option<PathBuf>,
     },
 }
 
@@ -49,12 +71,20 @@ pub fn main() -> ExitCode {
     if let Command::Config { command } = command {
         return command.run::<Config>(file);
     }
-    let config = match fleet_settings::load(file) {
+    if let Command::Spool {
+        command: SpoolCommand::Inspect { folder: Some(_), .. } | SpoolCommand::Export { folder: Some(_) },
+    } = &command
+    {
+        // A folder that is named needs no settings.
+        return show_spool(command, PathBuf::new());
+    }
+    let config: Config = match fleet_settings::load(file) {
         Ok(config) => config,
         Err(error) => return Config::PROGRAM.fails(&error, EXIT_SETTINGS),
     };
     match command {
         Command::Status { json } => show_status(&config, json),
+        Command::Spool { .. } => show_spool(command, config.data_dir.join("spool")),
         _ => run(config),
     }
 }
@@ -126,6 +156,24 @@ fn show_status(config: &Config, json: bool) -> ExitCode {
             print(&status.to_table());
             ExitCode::SUCCESS
         }
+        Err(error) => Config::PROGRAM.fails(&error, EXIT_OTHER),
+    }
+}
+
+fn show_spool(command: Command, of_settings: PathBuf) -> ExitCode {
+    let Command::Spool { command } = command else {
+        return ExitCode::SUCCESS;
+    };
+    let shown = match command {
+        SpoolCommand::Inspect { json, folder } => {
+            spool_view::describe(&folder.unwrap_or(of_settings), json).map(|text| print(&text))
+        }
+        SpoolCommand::Export { folder } => {
+            spool_view::export(&folder.unwrap_or(of_settings), std::io::stdout().lock())
+        }
+    };
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => Config::PROGRAM.fails(&error, EXIT_OTHER),
     }
 }

@@ -17,5 +17,6 @@ pub mod owner;
 pub mod prepare;
 pub mod record;
 pub mod runner;
+pub mod spool_view;
 pub mod status;
 mod vehicle;

@@ -77,6 +77,7 @@ pub trait Disk {
 pub struct RealDisk {
     root: PathBuf,
     open: HashMap<String, File>,
+    read_only: bool,
 }
 
 impl RealDisk {
@@ -93,7 +94,30 @@ impl RealDisk {
         Ok(Self {
             root,
             open: HashMap::new(),
+            read_only: false,
         })
+    }
+
+    /// A folder that is only looked at: every operation that would change something fails, and none is made
+    /// where none is.
+    ///
+    /// # Errors
+    /// When it is not there or can't be read.
+    pub fn read_only(root: impl Into<PathBuf>) -> io::Result<Self> {
+        let root = root.into();
+        fs::read_dir(&root)?;
+        Ok(Self {
+            root,
+            open: HashMap::new(),
+            read_only: true,
+        })
+    }
+
+    fn may_write(&self) -> io::Result<()> {
+        if self.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok(())
     }
 
     fn file(&mut self, name: &str) -> io::Result<&File> {
@@ -103,7 +127,7 @@ impl RealDisk {
             }
             let file = OpenOptions::new()
                 .read(true)
-                .append(true)
+                .append(!self.read_only)
                 .open(self.root.join(name))?;
             self.open.insert(name.to_owned(), file);
         }
@@ -113,6 +137,7 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create(&mut self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -124,6 +149,7 @@ impl Disk for RealDisk {
     }
 
     fn append(&mut self, name: &str, data: &[u8]) -> io::Result<()> {
+        self.may_write()?;
         self.file(name)?.write_all(data)
     }
 
@@ -132,20 +158,24 @@ impl Disk for RealDisk {
     }
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         self.file(name)?.sync_data()
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {
+        self.may_write()?;
         File::open(&self.root)?.sync_all()
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.may_write()?;
         self.open.remove(from);
         self.open.remove(to);
         fs::rename(self.root.join(from), self.root.join(to))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.may_write()?;
         self.open.remove(name);
         fs::remove_file(self.root.join(name))
     }
@@ -169,6 +199,7 @@ impl Disk for RealDisk {
     }
 
     fn reserve(&mut self, name: &str, bytes: u64) -> io::Result<()> {
+        self.may_write()?;
         let len = i64::try_from(bytes).map_err(io::Error::other)?;
         let keep_size = nix::fcntl::FallocateFlags::FALLOC_FL_KEEP_SIZE;
         match nix::fcntl::fallocate(self.file(name)?, keep_size, 0, len) {

@@ -6,4 +6,5 @@ mod config;
 mod fetch;
 mod key_and_record;
 mod process;
+mod spool_view;
 mod support;

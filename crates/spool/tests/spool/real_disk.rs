@@ -170,3 +170,88 @@ fn a_spool_of_72_busy_hours_opens_quickly_and_is_removed_when_its_time_is_over()
         .sum();
     assert!(left < 10_000, "{left} bytes are left");
 }
+
+/// A file system of 24 MB in memory, unmounted when it is dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+            .arg(folder.path())
+            .status()
+            .expect("mount (Debian: apt-get install mount)");
+        assert!(
+            mounted.success(),
+            "a small disk needs root and the right to mount"
+        );
+        Self(folder)
+    }
+
+    /// Another program takes every block that is left.
+    fn fill(&self) {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(self.0.path().join("somebody-else")).unwrap();
+        let block = [0; 4096];
+        while file.write_all(&block).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+#[test]
+fn results_of_accepted_jobs_find_room_on_a_disk_that_somebody_else_has_filled() {
+    const RESERVE: u64 = 8 * 1024 * 1024;
+    let small = SmallDisk::mount();
+    let limits = spool::Limits {
+        segment_bytes: 100_000,
+        min_free_bytes: 64 * 1024,
+        reserve_bytes: RESERVE,
+        ..spool::Limits::default()
+    };
+    let root = small.0.path().join("spool");
+    let open = |now| Spools::open(RealDisk::open(&root).unwrap(), limits, at(now)).unwrap();
+    let (mut spools, _) = open(0);
+    spools.begin(id(1)).unwrap();
+    let event = |seq: u64| [seq.to_le_bytes().as_slice(), &[b'x'; 592]].concat();
+    let write = |spools: &mut Spools<RealDisk>, events: u64| -> Result<(), spool::SpoolError> {
+        for _ in 0..events {
+            let position = spools.next_position().unwrap();
+            spools.append(position, &event(position.seq))?;
+        }
+        spools.sync()
+    };
+    write(&mut spools, 10).unwrap();
+    assert_eq!(spools.room().unwrap().refusing, None);
+    small.fill();
+    assert!(spools.room().unwrap().refusing.is_some(), "no new job");
+    // What the accepted ones still have to say: as much as was set aside.
+    let promised = RESERVE / 616 - 400;
+    write(&mut spools, promised).expect("there is room for every result that was promised");
+    assert!(spools.room().unwrap().refusing.is_some());
+    while write(&mut spools, 1).is_ok() {}
+    let counted = spools.order().next().unwrap().1;
+    assert!(counted >= 10 + promised, "{counted}");
+    drop(spools);
+    let (mut spools, opened) = open(1);
+    let real = |damage: &&spool::Damage| !matches!(damage.kind, DamageKind::TrimmedTail { .. });
+    assert_eq!(opened.damage.iter().find(real), None);
+    for seq in [1, 10, 11, counted / 2, counted] {
+        assert_eq!(spools.read(id(1), seq).unwrap(), Read::Event(event(seq)));
+    }
+    // The disk has room again: the reserve is taken anew, and jobs are.
+    std::fs::remove_file(small.0.path().join("somebody-else")).unwrap();
+    spools.begin(id(2)).unwrap();
+    spools.compact(at(2)).unwrap();
+    assert_eq!(spools.room().unwrap().refusing, None);
+    small.fill();
+    write(&mut spools, promised).expect("and keeps its promise again");
+}
