@@ -1,0 +1,1 @@
+//! The delivery contract in simulated time.
