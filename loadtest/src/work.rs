@@ -12,7 +12,7 @@ use crate::rng::Rng;
 
 const MOST_STEPS: u64 = 6;
 /// Size of a result's signed record, bytes: a record of a few steps.
-const RECORD_BYTES: usize = 480;
+const RECORD_BYTES: usize = 192;
 
 /// What benches tell beside the usual.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -329,8 +329,11 @@ impl<B: BenchDisk + Send + 'static> Shard<B> {
         let (Some(events), Some(bench)) = (events, self.benches.get(index)) else {
             return;
         };
+        // Now, and not when the reader begins: by then the bench may have been started again.
+        let process = bench.borrow().starts;
         let reader = read(
             index,
+            process,
             Rc::clone(bench),
             events,
             Rc::clone(&self.common),
@@ -407,12 +410,12 @@ async fn a_flush(flushed: &mut Option<watch::Receiver<u64>>) {
 /// Takes what the link of a bench's process brings, until one of the two ends.
 async fn read<B: BenchDisk>(
     index: usize,
+    process: u64,
     bench: Shared<Bench<B>>,
     mut events: mpsc::Receiver<LinkEvent>,
     common: Rc<Common>,
     gate: Gate,
 ) {
-    let process = bench.borrow().starts;
     let mut taken = Vec::new();
     loop {
         let count = events.recv_many(&mut taken, TAKEN_AT_ONCE).await;
