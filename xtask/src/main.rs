@@ -1,9 +1,13 @@
 //! The developer's commands: `cargo xtask demo`, `test`, `doctor`, `generate`.
 
+mod bench;
+mod chaos;
 mod demo;
 mod doctor;
+mod fuzz;
 mod gate;
 mod generate;
+mod mutants;
 mod page;
 mod queries;
 mod workspace;
@@ -39,6 +43,41 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
     },
+    /// Measure how fast the path is, on release programs and real services.
+    Bench {
+        #[command(subcommand)]
+        bench: bench::Bench,
+    },
+    /// Search for inputs that break a decoder, guided by coverage; what is found is made smaller and kept.
+    Fuzz {
+        /// Only this one [default: all, one after the other].
+        target: Option<String>,
+        /// How long for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only list the targets.
+        #[arg(long)]
+        list: bool,
+        /// Keep small inputs that reach new code in the committed corpus.
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Break rules of delivery in a copy of the tree; each must be noticed by its proof.
+    Mutants {
+        /// Only these [default: all].
+        names: Vec<String>,
+        /// Only list them.
+        #[arg(long)]
+        list: bool,
+        /// Only check that every patch fits the code.
+        #[arg(long)]
+        check: bool,
+        /// Write the results there, as JSON.
+        #[arg(long, value_name = "FILE")]
+        report: Option<PathBuf>,
+    },
+    /// Break everything by a plan while benches work, and judge what came of their events.
+    Chaos(chaos::Options),
     /// Run all checks and tests; ends with one line `N passed, N failed`.
     Test,
     /// Say what this machine has and lacks.
@@ -62,6 +101,30 @@ fn main() -> ExitCode {
             plant,
             data: data.as_deref(),
         }),
+        Command::Bench { bench } => bench::run(&bench),
+        Command::Fuzz {
+            target,
+            seconds,
+            list,
+            keep,
+        } => fuzz::run(&fuzz::Options {
+            target: target.as_deref(),
+            seconds,
+            list,
+            keep,
+        }),
+        Command::Mutants {
+            names,
+            list,
+            check,
+            report,
+        } => mutants::run(&mutants::Options {
+            names: &names,
+            list,
+            check,
+            report: report.as_deref(),
+        }),
+        Command::Chaos(options) => chaos::run(&options),
         Command::Test => gate::run(),
         Command::Doctor { install } => doctor::run(install),
         Command::Generate { check } => generate::run(check),

@@ -4,6 +4,7 @@
 
 mod data;
 mod failures;
+mod lease;
 mod migrations;
 mod order;
 mod suite;
