@@ -8,11 +8,16 @@ use fleet_domain::{
 use fleet_store::{
     AlarmKind, EventStanding, InboundEvent, InboundMessage, Misplaced, RejectedEvent, SyncAnswerRow,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use crate::recorded::{Aside, DeadLetter, Messages, NewEvent, RejectionRow, Working};
 use crate::{DeviceState, Loaded, Raised};
+
+/// An event may be this old when it comes: a bench may be away for long, and its disk holds 72 hours and more.
+const MAX_PAST: SignedDuration = SignedDuration::from_hours(24 * 60);
+/// So far ahead of the server no clock should be.
+const MAX_AHEAD: SignedDuration = SignedDuration::from_hours(24);
 
 /// Runs of an agent that are remembered, to know an old sync that the broker delivers again.
 const RUNS_KEPT: usize = 16;
@@ -171,12 +176,15 @@ impl<'a> Working<'a> {
             bytes: event.bytes.clone(),
         };
         match self.decide(device, &arrival) {
-            Decision::Stored => self.events.push(NewEvent {
-                item,
-                device,
-                event,
-                standing: EventStanding::Projected,
-            }),
+            Decision::Stored => {
+                self.look_at_clock(device, event);
+                self.events.push(NewEvent {
+                    item,
+                    device,
+                    event,
+                    standing: EventStanding::Projected,
+                });
+            }
             Decision::Hole { from, to } => {
                 let reason = match &event.report {
                     BenchReport::Hole { reason, .. } => reason,
@@ -189,6 +197,24 @@ impl<'a> Working<'a> {
             }
             Decision::Rejected(_) | Decision::Duplicate | Decision::Gap | Decision::Waiting { .. } => {}
         }
+    }
+
+    /// A bench's clock decides nothing (delivery rule 14), but a person should know of one that is far off.
+    fn look_at_clock(&mut self, device: &DeviceId, event: &InboundEvent) {
+        let ahead = event.time.duration_since(self.now);
+        if (-MAX_PAST..=MAX_AHEAD).contains(&ahead) {
+            return;
+        }
+        self.counts.clock_off += 1;
+        self.raised.raise(
+            AlarmKind::ClockOff,
+            device.to_string(),
+            Some(device),
+            format!(
+                "event {} of spool {} of {device} says {}, it came at {}: it is stored as it is; set the clock of the bench",
+                event.place.seq, event.place.spool, event.time, self.now
+            ),
+        );
     }
 
     fn take_rejected(&mut self, device: &DeviceId, event: &RejectedEvent) {

@@ -298,16 +298,16 @@ impl<'a> Working<'a> {
         }
         let (mut devices, mut spools) = (Vec::new(), Vec::new());
         for (device, mut state) in self.loaded.devices {
-            let before = spools.len();
             spools.extend(state.ledger.changed().map(|row| (device.clone(), row.clone())));
-            state.row.last_ordinal = state.ledger.last_ordinal();
-            state.row.newest_spool = state.ledger.newest();
+            let newest = (state.ledger.last_ordinal(), state.ledger.newest());
+            let began = newest != (state.row.last_ordinal, state.row.newest_spool);
+            (state.row.last_ordinal, state.row.newest_spool) = newest;
             let told = state.shown || state.tell;
             if told {
                 self.changes.insert((ChangeKind::Bench, device.to_string()));
             }
             devices.push(DeviceWrite {
-                changed: state.dirty || spools.len() > before,
+                changed: state.dirty || began,
                 told,
                 device,
                 state,

@@ -3,6 +3,9 @@
 //! Steps of about 600 bytes from 200 benches, given in batches by one writer or several, each with leases and benches
 //! of its own. Prints events per second and how long a batch takes from the call to its answer. PostgreSQL runs in a
 //! temporary folder with fsync, SQLite on a file beside it.
+//!
+//! The same writers with a database each, on the same server, share everything but the lock that puts the commits of
+//! a plant in order (ADR 0010): the difference is the price of that lock.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -47,12 +50,20 @@ async fn main() -> anyhow::Result<()> {
     .enumerate()
     {
         let url = server.create_database(&format!("rate_{n}")).await?;
-        measure("PostgreSQL", postgres(&url).await?, batch, writers).await?;
+        measure("PostgreSQL", &[postgres(&url).await?], batch, writers).await?;
+    }
+    for (n, (batch, writers)) in [(500, 2), (2000, 2), (500, 4)].into_iter().enumerate() {
+        let mut stores = Vec::new();
+        for writer in 0..writers {
+            let url = server.create_database(&format!("apart_{n}_{writer}")).await?;
+            stores.push(postgres(&url).await?);
+        }
+        measure("PostgreSQL, a database each", &stores, batch, writers).await?;
     }
     for (n, batch) in [100, 500, 2000].into_iter().enumerate() {
         let path = folder.path().join(format!("rate_{n}.db"));
         let store = SqliteStore::open(&path, plant()?, wall_now(), StoreGeneration(new_uuid())).await?;
-        measure("SQLite", Arc::new(store), batch, 1).await?;
+        measure("SQLite", &[Arc::new(store)], batch, 1).await?;
     }
     Ok(())
 }
@@ -136,14 +147,19 @@ fn event(bench: &mut Bench) -> Inbound {
     }
 }
 
-async fn measure(name: &str, store: Arc<dyn Store>, size: usize, writers: usize) -> anyhow::Result<()> {
+/// All writers on one store, or each on its own.
+async fn measure(name: &str, stores: &[Arc<dyn Store>], size: usize, writers: usize) -> anyhow::Result<()> {
     let mut terms = Vec::new();
     for slot in Slot::all() {
-        let term = store
-            .claim_slot(slot, "rate", wall_now(), Duration::from_hours(1))
-            .await?;
-        terms.push(term.context("the slot is free")?);
+        for store in stores {
+            let term = store
+                .claim_slot(slot, "rate", wall_now(), Duration::from_hours(1))
+                .await?;
+            // In each database it is the first term of the slot.
+            terms.push(term.context("the slot is free")?);
+        }
     }
+    terms.dedup();
     let mut benches: Vec<Bench> = (0..BENCHES)
         .map(|n| {
             Ok(Bench {
@@ -187,7 +203,8 @@ async fn measure(name: &str, store: Arc<dyn Store>, size: usize, writers: usize)
                 spare_generation: StoreGeneration(new_uuid()),
             });
         }
-        tasks.push((store.clone(), batches));
+        let store = stores.get(writer % stores.len()).context("there is a store")?;
+        tasks.push((Arc::clone(store), batches));
     }
     let began = Instant::now();
     let running: Vec<_> = tasks

@@ -45,7 +45,7 @@ async fn commit(
     batch: &IngestBatch,
     careful: bool,
 ) -> Result<IngestOutcome, StoreError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_by_keys().await?;
     // The first statement of the transaction: from here on no lease can change.
     let current = lease::lock_for_share(&mut tx, &batch.slots().collect()).await?;
     let lost = batch.lost_slots(&current);

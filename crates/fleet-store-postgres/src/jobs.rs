@@ -4,6 +4,7 @@
 //! whatever the number of jobs and columns is.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use fleet_domain::{DeviceId, Job, JobId, JobKind, JobState, OfferId, Verdict, WithdrawTarget, Withdrawal};
 use fleet_recording::StoredJob;
@@ -295,6 +296,123 @@ pub(crate) async fn save(
             work.changed(ChangeKind::Bench, device);
         }
     }
+    Ok(())
+}
+
+/// Writes jobs that a batch changed or found: `new` are those that were not there, which other benches may report at
+/// this moment. False when one of them was there after all. Of a job that is there only those columns are written
+/// that events change.
+pub(crate) async fn record(
+    conn: &mut PgConnection,
+    jobs: &[StoredJob],
+    new: &BTreeSet<JobId>,
+    work: &mut Work,
+) -> Result<bool, StoreError> {
+    if jobs.is_empty() {
+        return Ok(true);
+    }
+    if !new.is_empty() {
+        let fresh = jobs
+            .iter()
+            .filter(|stored| new.contains(&stored.id()))
+            .map(JobRecord::of)
+            .collect::<Result<Vec<_>, _>>()?;
+        if insert_missing(conn, &json(&fresh)).await? < fresh.len() as u64 {
+            return Ok(false);
+        }
+    }
+    let rows: Vec<&StoredJob> = jobs.iter().collect();
+    progress(conn, &rows).await?;
+    free_vehicles(conn, &rows).await?;
+    hold_vehicles(conn, &rows).await?;
+    for stored in jobs {
+        work.changed(ChangeKind::Job, &stored.id());
+        for device in stored.shown_on() {
+            work.changed(ChangeKind::Bench, device);
+        }
+    }
+    Ok(true)
+}
+
+/// Everything that an event may change, for jobs that are locked or new.
+async fn progress(conn: &mut PgConnection, jobs: &[&StoredJob]) -> Result<(), StoreError> {
+    let rows = || jobs.iter().map(|stored| (&stored.row, &stored.row.job));
+    let fences = rows()
+        .map(|(_, job)| int("fence", job.fence))
+        .collect::<Result<Vec<_>, _>>()?;
+    let fenced_events = rows()
+        .map(|(row, _)| int("fenced events", row.fenced_events))
+        .collect::<Result<Vec<_>, _>>()?;
+    let fenced_versions = jobs
+        .iter()
+        .map(|stored| {
+            stored
+                .fenced
+                .as_ref()
+                .map(|(_, version)| int("list version", *version))
+        })
+        .map(Option::transpose)
+        .collect::<Result<Vec<_>, _>>()?;
+    let withdraw_versions = rows()
+        .map(|(_, job)| job.withdrawal.as_ref().map(|of| int("list version", of.version)))
+        .map(Option::transpose)
+        .collect::<Result<Vec<_>, _>>()?;
+    sqlx::query(
+        "UPDATE jobs j SET
+             state = r.state, parked = r.parked, verdict = r.verdict, reason_code = r.reason_code,
+             detail = r.detail, attempt = r.attempt, fence = r.fence, device = r.device, offer_id = r.offer_id,
+             withdraw_target = r.withdraw_target, withdraw_version = r.withdraw_version,
+             withdraw_reason = r.withdraw_reason, steps_total = r.steps_total, steps_done = r.steps_done,
+             software = r.software, fenced_events = r.fenced_events, offered_at = r.offered_at,
+             accepted_at = r.accepted_at, started_at = r.started_at, finished_at = r.finished_at,
+             fenced_device = r.fenced_device, fenced_version = r.fenced_version
+         FROM UNNEST($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[],
+                 $8::bigint[], $9::text[], $10::uuid[], $11::text[], $12::bigint[], $13::text[], $14::bigint[],
+                 $15::bigint[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
+                 $21::bigint[], $22::text[], $23::bigint[])
+             AS r (id, state, parked, verdict, reason_code, detail, attempt, fence, device, offer_id,
+                 withdraw_target, withdraw_version, withdraw_reason, steps_total, steps_done, software,
+                 fenced_events, offered_at, accepted_at, started_at, finished_at, fenced_device, fenced_version)
+         WHERE j.id = r.id",
+    )
+    .bind(rows().map(|(_, job)| job.id.0).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| job.state.as_str()).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| opt_text(job.parked.as_deref())).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| job.verdict.map(Verdict::as_str)).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| opt_text(job.reason_code.as_deref())).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| opt_text(job.detail.as_deref())).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| i64::from(job.attempt)).collect::<Vec<_>>())
+    .bind(fences)
+    .bind(rows().map(|(_, job)| job.device.as_ref().map(DeviceId::as_str)).collect::<Vec<_>>())
+    .bind(rows().map(|(_, job)| job.offer_id.map(|offer| offer.0)).collect::<Vec<_>>())
+    .bind(
+        rows()
+            .map(|(_, job)| job.withdrawal.as_ref().map(|of| of.target.as_str()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(withdraw_versions)
+    .bind(
+        rows()
+            .map(|(_, job)| opt_text(job.withdrawal.as_ref().map(|of| of.reason.as_str())))
+            .collect::<Vec<_>>(),
+    )
+    .bind(rows().map(|(_, job)| job.steps_total.map(i64::from)).collect::<Vec<_>>())
+    .bind(rows().map(|(row, _)| i64::from(row.steps_done)).collect::<Vec<_>>())
+    .bind(rows().map(|(row, _)| json(&row.software)).collect::<Vec<_>>())
+    .bind(fenced_events)
+    .bind(rows().map(|(row, _)| row.offered_at.map(time)).collect::<Vec<_>>())
+    .bind(rows().map(|(row, _)| row.accepted_at.map(time)).collect::<Vec<_>>())
+    .bind(rows().map(|(row, _)| row.started_at.map(time)).collect::<Vec<_>>())
+    .bind(rows().map(|(row, _)| row.finished_at.map(time)).collect::<Vec<_>>())
+    .bind(
+        jobs.iter()
+            .map(|stored| stored.fenced.as_ref().map(|(device, _)| device.as_str()))
+            .collect::<Vec<_>>(),
+    )
+    .bind(fenced_versions)
+    .execute(conn)
+    .await
+    .map_err(from_sqlx)?;
     Ok(())
 }
 

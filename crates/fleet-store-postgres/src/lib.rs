@@ -20,6 +20,7 @@ mod lease;
 mod options;
 mod orders;
 mod outbox;
+mod outstanding;
 mod recorded;
 mod relay;
 mod replicas;
@@ -41,7 +42,7 @@ use fleet_store::{
     Advanced, AlarmRow, ArtifactRow, AttemptRow, BenchFilter, BenchRow, Changes, Created, DeadLetterRow,
     DesiredList, DispatchOutcome, EventRow, IngestBatch, IngestOutcome, JobChange, JobFilter, JobRow,
     KafkaHigh, LedgerTotals, NewAlarm, NewJob, OutboxAdvance, OutboxCursor, OutboxRead, OutboxRow, Page,
-    Paged, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention, SlotLease,
+    Paged, Patience, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention, SlotLease,
     SlotTerm, SpoolCounts, StepRow, Store, StoreCounts, StoreError,
 };
 use jiff::Timestamp;
@@ -62,6 +63,10 @@ const STATEMENT_TIMEOUT: &str = "30s";
 /// A transaction whose client says nothing for so long is ended by the server: its locks hold up all others, and a
 /// replica that stands still in the middle of one must not keep its slots from their next owner for ten seconds.
 const IDLE_IN_TRANSACTION: &str = "4s";
+/// Begins a transaction in which plans are made once, of nested loops over indexes.
+const BY_KEYS: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;
+    SET LOCAL plan_cache_mode = force_generic_plan; SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 /// How long a call waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long [`Store::check`] waits for its answer.
@@ -186,6 +191,14 @@ impl PostgresStore {
             .begin_with("BEGIN ISOLATION LEVEL READ COMMITTED")
             .await
             .map_err(from_sqlx)
+    }
+
+    /// A write transaction of statements that go from a list of keys to their rows. They take the way over the
+    /// indexes, whatever the planner thinks: it knows a table by its last statistics, which are those of an empty
+    /// one on a new database, and a plan that is made for each call costs more than most of these statements.
+    async fn begin_by_keys(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.prepared()?;
+        self.pool.begin_with(BY_KEYS).await.map_err(from_sqlx)
     }
 
     /// A snapshot: all statements see the same.
@@ -366,6 +379,9 @@ impl Store for PostgresStore {
     async fn benches(&self, filter: &BenchFilter, page: &Page) -> Result<Paged<BenchRow>, StoreError> {
         retried!(fleet::benches(self, filter, page))
     }
+    async fn device_names(&self, most: u32) -> Result<Vec<DeviceId>, StoreError> {
+        retried!(outstanding::device_names(self, most))
+    }
     async fn bench_ledger(&self, device: &DeviceId) -> Result<Vec<SpoolCounts>, StoreError> {
         retried!(fleet::bench_ledger(self, device))
     }
@@ -458,6 +474,14 @@ impl Store for PostgresStore {
 
     async fn raise_alarm(&self, alarm: &NewAlarm, now: Timestamp) -> Result<AlarmRow, StoreError> {
         retried!(changes::raise_alarm(self, alarm, now))
+    }
+
+    async fn watch_outstanding(
+        &self,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Result<Vec<AlarmRow>, StoreError> {
+        retried!(outstanding::watch(self, patience, now))
     }
 
     async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError> {

@@ -125,7 +125,7 @@ pub(crate) async fn after(
 }
 
 pub(crate) async fn advance(store: &PostgresStore, advance: &OutboxAdvance) -> Result<Advanced, StoreError> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_by_keys().await?;
     let Some(before) = lock(&mut tx, advance.term).await? else {
         return Ok(Advanced::TermLost);
     };
@@ -247,7 +247,9 @@ pub(crate) async fn row(store: &PostgresStore) -> Result<RelayRow, StoreError> {
     let row = sqlx::query(
         "SELECT r.*,
              coalesce((SELECT max(seq) FROM outbox), 0) AS newest_row,
-             (SELECT count(*) FROM outbox o WHERE o.seq > r.relayed_seq AND o.refused IS NULL) AS waiting,
+             greatest((SELECT coalesce(sum(stored), 0) FROM spools)
+                 - (SELECT coalesce(sum(in_kafka + already_in_kafka + unrelayable + expired), 0) FROM relayed),
+                 0)::bigint AS waiting,
              (SELECT e.received_at FROM
                   (SELECT * FROM outbox WHERE seq > r.relayed_seq AND refused IS NULL ORDER BY seq LIMIT 1) o
                   CROSS JOIN LATERAL (

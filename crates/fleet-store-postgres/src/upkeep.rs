@@ -13,8 +13,10 @@ use crate::error::{from_sqlx, is_lock_timeout};
 
 /// How long a reader of the page's stream may be away before it has to read everything anew.
 const CHANGES_KEPT: SignedDuration = SignedDuration::from_hours(1);
-/// Rows removed in one go.
+/// Rows removed in one transaction: others wait for none of them for long.
 const PRUNE_ROWS: i64 = 10_000;
+/// Transactions of one clean-up, at most: as many rows as a plant at its peak makes in a minute, and some.
+const PRUNE_ROUNDS: u32 = 500;
 /// Days whose partition is made before they begin.
 const DAYS_AHEAD: i32 = 2;
 /// Key of the advisory lock under which partitions are made: one program at a time.
@@ -88,11 +90,17 @@ pub(crate) async fn prune(
     for ahead in 0..=DAYS_AHEAD {
         ensure_day(store, today.saturating_add(ahead)).await?;
     }
-    let mut outcome = PruneOutcome {
-        changes_removed: prune_changes(store, now).await?,
-        outbox_removed: prune_outbox(store).await?,
-        ..PruneOutcome::default()
-    };
+    fold_figures(store).await?;
+    let mut outcome = PruneOutcome::default();
+    // Until a round finds much less than it may take; sequences have holes.
+    for _ in 0..PRUNE_ROUNDS {
+        let (changes, rows) = (prune_changes(store, now).await?, prune_outbox(store).await?);
+        outcome.changes_removed += changes;
+        outcome.outbox_removed += rows;
+        if changes.max(rows) < PRUNE_ROWS.unsigned_abs() / 2 {
+            break;
+        }
+    }
     let keep = retention
         .keep
         .and_then(|keep| SignedDuration::try_from(keep).ok());
@@ -186,6 +194,12 @@ async fn drop_day(
         .fetch_one(&mut *tx)
         .await
         .map_err(from_sqlx)?;
+    sqlx::query(AssertSqlSafe(format!(
+        "INSERT INTO figures SELECT 'unprojected', -count(*) FROM {quoted} WHERE standing = 1 HAVING count(*) > 0"
+    )))
+    .execute(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
     sqlx::query(AssertSqlSafe(format!("DROP TABLE {quoted}")))
         .execute(&mut *tx)
         .await
@@ -217,6 +231,19 @@ async fn expire(conn: &mut PgConnection, day: i32, relayed: i64) -> Result<u64, 
     .await
     .map_err(from_sqlx)?;
     Ok(expired.unsigned_abs())
+}
+
+/// Makes one row of each figure again. What is written meanwhile is a row of its own and stays.
+async fn fold_figures(store: &PostgresStore) -> Result<(), StoreError> {
+    let mut tx = store.begin().await?;
+    sqlx::query(
+        "WITH gone AS (DELETE FROM figures RETURNING name, n)
+         INSERT INTO figures SELECT name, sum(n)::bigint FROM gone GROUP BY name",
+    )
+    .execute(&mut *tx)
+    .await
+    .map_err(from_sqlx)?;
+    tx.commit().await.map_err(from_sqlx)
 }
 
 async fn prune_changes(store: &PostgresStore, now: Timestamp) -> Result<u64, StoreError> {

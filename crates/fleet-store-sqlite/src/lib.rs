@@ -15,6 +15,7 @@ mod jobs;
 mod lease;
 mod orders;
 mod outbox;
+mod outstanding;
 mod recorded;
 mod relay;
 mod replicas;
@@ -33,8 +34,8 @@ use fleet_store::{
     Advanced, AlarmRow, ArtifactRow, AttemptRow, BenchFilter, BenchRow, Changes, Created, DeadLetterRow,
     DesiredList, DispatchOutcome, EventRow, IngestBatch, IngestOutcome, JobChange, JobFilter, JobRow,
     KafkaHigh, LedgerTotals, NewAlarm, NewJob, OutboxAdvance, OutboxCursor, OutboxRead, OutboxRow, Page,
-    Paged, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention, SlotLease,
-    SlotTerm, SpoolCounts, StepRow, Store, StoreCounts, StoreError,
+    Paged, Patience, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention,
+    SlotLease, SlotTerm, SpoolCounts, StepRow, Store, StoreCounts, StoreError,
 };
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -424,6 +425,9 @@ impl Store for SqliteStore {
     async fn benches(&self, filter: &BenchFilter, page: &Page) -> Result<Paged<BenchRow>, StoreError> {
         fleet::benches(self, filter, page).await
     }
+    async fn device_names(&self, most: u32) -> Result<Vec<DeviceId>, StoreError> {
+        outstanding::device_names(self, most).await
+    }
     async fn bench_ledger(&self, device: &DeviceId) -> Result<Vec<SpoolCounts>, StoreError> {
         fleet::bench_ledger(self, device).await
     }
@@ -510,6 +514,14 @@ impl Store for SqliteStore {
 
     async fn raise_alarm(&self, alarm: &NewAlarm, now: Timestamp) -> Result<AlarmRow, StoreError> {
         changes::raise_alarm(self, alarm, now).await
+    }
+
+    async fn watch_outstanding(
+        &self,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Result<Vec<AlarmRow>, StoreError> {
+        outstanding::watch(self, patience, now).await
     }
 
     async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError> {

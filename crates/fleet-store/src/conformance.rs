@@ -10,6 +10,7 @@
 )]
 
 mod concurrency;
+mod figures;
 mod fixture;
 mod followers;
 mod jobs;
@@ -23,6 +24,7 @@ mod upkeep;
 mod withdrawal;
 
 pub use concurrency::*;
+pub use figures::*;
 pub use fixture::{Bench, Fixture};
 pub use followers::*;
 pub use jobs::*;
@@ -95,6 +97,9 @@ macro_rules! conformance {
             retention_waits_for_the_relay,
             without_a_relay_events_expire,
             a_version_never_changes,
+            figures_equal_full_counts,
+            what_stays_outstanding_is_an_alarm_until_it_is_over,
+            a_clock_that_is_far_off_is_told_and_decides_nothing,
         );
     };
     ($make:path; $($name:ident),+ $(,)?) => {

@@ -199,6 +199,8 @@ pub struct IngestCounts {
     pub unprojected: u64,
     /// Stored events of a fenced attempt.
     pub fenced: u64,
+    /// Stored events whose time is far from the server's clock.
+    pub clock_off: u64,
     /// Syncs.
     pub syncs: u64,
     /// Presences and wills.
@@ -278,11 +280,19 @@ pub enum AlarmKind {
     KafkaDown,
     /// A living replica uses another broker.
     OtherBroker,
+    /// The same position of a bench stays outstanding. Over, and gone, when it is settled.
+    LedgerOutstanding,
+    /// A bench sends more than its limit takes.
+    Flooded,
+    /// More benches that nobody has heard of than the limits take.
+    TooManyDevices,
+    /// The time in a bench's events is far from the server's clock.
+    ClockOff,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::Conflict,
         Self::BenchRestored,
         Self::UndeclaredRestore,
@@ -302,6 +312,10 @@ impl AlarmKind {
         Self::RelayStopped,
         Self::KafkaDown,
         Self::OtherBroker,
+        Self::LedgerOutstanding,
+        Self::Flooded,
+        Self::TooManyDevices,
+        Self::ClockOff,
     ];
 
     /// Its stable word.
@@ -326,6 +340,10 @@ impl AlarmKind {
             Self::RelayStopped => "relay_stopped",
             Self::KafkaDown => "kafka_down",
             Self::OtherBroker => "other_broker",
+            Self::LedgerOutstanding => "ledger_outstanding",
+            Self::Flooded => "flooded",
+            Self::TooManyDevices => "too_many_devices",
+            Self::ClockOff => "clock_off",
         }
     }
 

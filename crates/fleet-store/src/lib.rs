@@ -38,7 +38,7 @@ pub use relay::{
     Advanced, KafkaHigh, OutboxAdvance, OutboxCursor, OutboxFate, OutboxRead, RelayRow, RelayTerm,
 };
 pub use replicas::{ReplicaNotice, ReplicaRow, SlotLease};
-pub use upkeep::{PruneOutcome, Retention};
+pub use upkeep::{Patience, PruneOutcome, Retention};
 
 /// Most entries of a bench's list that may be open at once.
 pub const MAX_OPEN_JOBS: usize = 32;
@@ -184,6 +184,8 @@ pub trait Store: Send + Sync + 'static {
     async fn bench(&self, device: &DeviceId) -> Result<Option<BenchRow>, StoreError>;
     /// Benches by name.
     async fn benches(&self, filter: &BenchFilter, page: &Page) -> Result<Paged<BenchRow>, StoreError>;
+    /// The names of all benches, at most `most` of them.
+    async fn device_names(&self, most: u32) -> Result<Vec<DeviceId>, StoreError>;
     /// The ledger of a bench, newest spool first.
     async fn bench_ledger(&self, device: &DeviceId) -> Result<Vec<SpoolCounts>, StoreError>;
     /// The ledger of the plant.
@@ -273,6 +275,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Raises an alarm that no event led to. The same kind about the same subject is counted.
     async fn raise_alarm(&self, alarm: &NewAlarm, now: Timestamp) -> Result<AlarmRow, StoreError>;
+
+    /// Raises [`AlarmKind::LedgerOutstanding`] once for each bench of which the same position stays outstanding
+    /// longer than `patience`, and takes the alarm back where that is over. Call it each minute or so. Returns the
+    /// alarms that were raised; at most 1000 benches have one.
+    async fn watch_outstanding(
+        &self,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Result<Vec<AlarmRow>, StoreError>;
 
     /// Changes after a position of the change log.
     async fn changes(&self, since: u64, limit: u32) -> Result<Changes, StoreError>;

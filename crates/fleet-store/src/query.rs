@@ -154,6 +154,8 @@ pub struct SpoolCounts {
     pub holes: u64,
     /// Positions heard of and not settled.
     pub outstanding: u64,
+    /// Since when the lowest of them stays so, by the server's clock; `None` where nothing is outstanding.
+    pub outstanding_since: Option<Timestamp>,
     /// Messages that were settled before.
     pub duplicates: u64,
     /// Messages that came too early.

@@ -12,6 +12,15 @@ pub struct Retention {
     pub relay: bool,
 }
 
+/// How long the same position of a bench may stay outstanding before a person is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// While the bench is connected.
+    pub online: Duration,
+    /// While it is not.
+    pub offline: Duration,
+}
+
 /// What a clean-up removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PruneOutcome {

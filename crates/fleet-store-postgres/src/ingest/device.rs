@@ -12,6 +12,9 @@ use uuid::Uuid;
 use crate::column::{Columns, clamp, json, text, time};
 use crate::error::from_sqlx;
 
+/// Resolution of the time at which a bench was heard last.
+const HEARD_EVERY_MICROS: i64 = 1_000_000;
+
 pub(super) fn device_row(row: &PgRow) -> Result<DeviceRow, StoreError> {
     let last: Vec<(Uuid, u64)> = row.json("sync_last")?;
     let open: Vec<Uuid> = row.json("sync_jobs")?;
@@ -125,15 +128,22 @@ impl DeviceRecord {
     }
 }
 
-/// Writes the benches of the batch, whose rows are locked.
+/// Writes the benches of the batch, whose rows are locked. Of most of them nothing is new but that they were heard.
 pub(super) async fn write(
     conn: &mut PgConnection,
     devices: &[DeviceWrite],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let records: Vec<DeviceRecord> = devices
-        .iter()
-        .filter(|write| write.changed || write.told || write.state.heard)
+    let (whole, rest): (Vec<&DeviceWrite>, Vec<&DeviceWrite>) =
+        devices.iter().partition(|write| write.changed || write.told);
+    let heard: Vec<&str> = rest
+        .into_iter()
+        .filter(|write| write.state.heard)
+        .map(|write| write.device.as_str())
+        .collect();
+    write_heard(conn, heard, now).await?;
+    let records: Vec<DeviceRecord> = whole
+        .into_iter()
         .map(|write| DeviceRecord::of(write, now))
         .collect();
     if records.is_empty() {
@@ -153,6 +163,24 @@ pub(super) async fn write(
          WHERE d.device = r.device",
     )
     .bind(json(&records))
+    .execute(conn)
+    .await
+    .map_err(from_sqlx)?;
+    Ok(())
+}
+
+/// When benches were heard, to the second: under load a bench is heard many times in each.
+async fn write_heard(conn: &mut PgConnection, heard: Vec<&str>, now: Timestamp) -> Result<(), StoreError> {
+    if heard.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "UPDATE devices SET last_seen = $2
+         WHERE device = ANY($1) AND (last_seen <= $2 - $3 OR last_seen > $2)",
+    )
+    .bind(heard)
+    .bind(time(now))
+    .bind(HEARD_EVERY_MICROS)
     .execute(conn)
     .await
     .map_err(from_sqlx)?;

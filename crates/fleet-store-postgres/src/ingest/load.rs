@@ -270,13 +270,11 @@ async fn lock_jobs(
     let ids: Vec<Uuid> = wants::jobs(items).iter().map(|job| job.0).collect();
     let names: Vec<&str> = benches.iter().map(DeviceId::as_str).collect();
     sqlx::query_as::<_, JobRecord>(
-        "SELECT * FROM jobs WHERE id IN (
-             SELECT UNNEST($1::uuid[])
-             UNION
+        "WITH waiting AS (
              SELECT id FROM jobs WHERE device = ANY($2) AND state = 'withdrawing'
-             UNION
+             UNION ALL
              SELECT id FROM jobs WHERE fenced_device = ANY($2))
-         ORDER BY id FOR UPDATE",
+         SELECT * FROM jobs WHERE id = ANY($1 || ARRAY(SELECT id FROM waiting)) ORDER BY id FOR UPDATE",
     )
     .bind(ids)
     .bind(names)

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::device;
 use crate::column::{clamp, day, int, json, opt_text, text, time};
 use crate::error::{Overtaken, from_sqlx};
-use crate::outbox::standing_columns;
+use crate::outbox::{UNPROJECTED, standing_columns};
 use crate::work::Work;
 use crate::{jobs, lease};
 
@@ -25,13 +25,14 @@ pub(super) async fn write(
         lease::write_generation(conn, begun).await?;
     }
     write_events(conn, &recorded.events, work.now).await?;
+    count_unprojected(conn, &recorded.events).await?;
     write_steps(conn, &recorded.steps).await?;
     write_attempts(conn, &recorded.attempts).await?;
     write_jobs(conn, recorded, work).await?;
     write_asides(conn, recorded, work.now).await?;
     write_rejections(conn, recorded).await?;
     write_dead_letters(conn, &recorded.dead, work).await?;
-    write_ledger(conn, &recorded.spools).await?;
+    write_ledger(conn, &recorded.spools, work.now).await?;
     device::write(conn, &recorded.devices, work.now).await
 }
 
@@ -77,6 +78,23 @@ async fn write_events(
     .execute(conn)
     .await
     .map_err(from_sqlx)?;
+    Ok(())
+}
+
+/// A row of its own: nobody waits for it.
+async fn count_unprojected(conn: &mut PgConnection, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
+    let unprojected = events
+        .iter()
+        .filter(|new| standing_columns(&new.standing).0 == UNPROJECTED)
+        .count();
+    if unprojected == 0 {
+        return Ok(());
+    }
+    sqlx::query("INSERT INTO figures VALUES ('unprojected', $1)")
+        .bind(i64::try_from(unprojected).unwrap_or(i64::MAX))
+        .execute(conn)
+        .await
+        .map_err(from_sqlx)?;
     Ok(())
 }
 
@@ -187,14 +205,11 @@ async fn write_jobs(
     recorded: &Recorded<'_>,
     work: &mut Work,
 ) -> Result<(), StoreError> {
-    for stored in &recorded.jobs {
-        // Another bench may report the same unknown job at this moment: then it is known the next time.
-        if recorded.new_jobs.contains(&stored.id()) && !jobs::insert(conn, stored, work).await? {
-            return Err(Overtaken("a job that a bench reports").into());
-        }
+    // Another bench may report the same unknown job at this moment: then it is known the next time.
+    if !jobs::record(conn, &recorded.jobs, &recorded.new_jobs, work).await? {
+        return Err(Overtaken("a job that a bench reports").into());
     }
-    let rows: Vec<_> = recorded.jobs.iter().collect();
-    jobs::save(conn, &rows, work).await
+    Ok(())
 }
 
 async fn write_asides(
@@ -303,24 +318,35 @@ async fn write_dead_letters(
     Ok(())
 }
 
-async fn write_ledger(conn: &mut PgConnection, spools: &[(DeviceId, SpoolLedger)]) -> Result<(), StoreError> {
+async fn write_ledger(
+    conn: &mut PgConnection,
+    spools: &[(DeviceId, SpoolLedger)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if spools.is_empty() {
         return Ok(());
     }
     let rows = || spools.iter().map(|(_, row)| row);
     let numbers = |of: fn(&SpoolLedger) -> u64| rows().map(|row| clamp(of(row))).collect::<Vec<i64>>();
     sqlx::query(
-        "INSERT INTO spools (device, spool, prev_spool, restored_in, ordinal, prev_last, through, announced,
-             stored, rejected, holes, rejections_known, duplicates, gaps, conflicts)
-         SELECT * FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[],
+        "INSERT INTO spools AS s (device, spool, prev_spool, restored_in, ordinal, prev_last, through, announced,
+             stored, rejected, holes, rejections_known, duplicates, gaps, conflicts, outstanding_since)
+         SELECT new.*, CASE WHEN announced > through THEN $16::bigint END
+         FROM UNNEST($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[],
              $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[],
              $13::bigint[], $14::bigint[], $15::bigint[])
+             AS new (device, spool, prev_spool, restored_in, ordinal, prev_last, through, announced, stored,
+                 rejected, holes, rejections_known, duplicates, gaps, conflicts)
          ON CONFLICT (device, spool) DO UPDATE SET
              prev_spool = excluded.prev_spool, restored_in = excluded.restored_in,
              ordinal = excluded.ordinal, prev_last = excluded.prev_last, through = excluded.through,
              announced = excluded.announced, stored = excluded.stored, rejected = excluded.rejected,
              holes = excluded.holes, rejections_known = excluded.rejections_known,
-             duplicates = excluded.duplicates, gaps = excluded.gaps, conflicts = excluded.conflicts",
+             duplicates = excluded.duplicates, gaps = excluded.gaps, conflicts = excluded.conflicts,
+             outstanding_since = CASE
+                 WHEN excluded.outstanding_since IS NOT NULL AND s.through = excluded.through
+                 THEN coalesce(s.outstanding_since, excluded.outstanding_since)
+                 ELSE excluded.outstanding_since END",
     )
     .bind(
         spools
@@ -350,6 +376,7 @@ async fn write_ledger(conn: &mut PgConnection, spools: &[(DeviceId, SpoolLedger)
     .bind(numbers(|row| row.duplicates))
     .bind(numbers(|row| row.gaps))
     .bind(numbers(|row| row.conflicts))
+    .bind(time(now))
     .execute(conn)
     .await
     .map_err(from_sqlx)?;

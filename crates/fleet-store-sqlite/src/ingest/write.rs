@@ -4,6 +4,7 @@ use fleet_domain::report::StepReport;
 use fleet_domain::{DeviceId, JobId, SpoolLedger, Verdict};
 use fleet_recording::{AttemptWrite, DeadLetter, DeviceState, NewEvent, Recorded};
 use fleet_store::{ChangeKind, StoreError, outbox_topic};
+use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
@@ -35,7 +36,7 @@ pub(super) async fn write(
     for letter in &recorded.dead {
         write_dead_letter(conn, letter, work).await?;
     }
-    write_ledger(conn, &recorded.spools).await?;
+    write_ledger(conn, &recorded.spools, work.now).await?;
     let mut told = Vec::new();
     for write in &recorded.devices {
         if write.changed {
@@ -227,6 +228,7 @@ fn ledger_numbers(row: &SpoolLedger) -> [i64; 11] {
 async fn write_ledger(
     conn: &mut SqliteConnection,
     spools: &[(DeviceId, SpoolLedger)],
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let rows: Vec<_> = spools
         .iter()
@@ -235,7 +237,8 @@ async fn write_ledger(
     for chunk in rows.chunks(CHUNK) {
         let mut insert = QueryBuilder::<Sqlite>::new(
             "INSERT INTO spools (device, spool, prev_spool, restored_in, ordinal, prev_last,
-                 through, announced, stored, rejected, holes, rejections_known, duplicates, gaps, conflicts) ",
+                 through, announced, stored, rejected, holes, rejections_known, duplicates, gaps, conflicts,
+                 outstanding_since) ",
         );
         insert.push_values(chunk, |mut values, (device, row, numbers)| {
             values
@@ -246,6 +249,7 @@ async fn write_ledger(
             for number in numbers {
                 values.push_bind(*number);
             }
+            values.push_bind((row.announced > row.through).then_some(time(now)));
         });
         // What the relay counts in the same row stays.
         insert.push(
@@ -254,7 +258,11 @@ async fn write_ledger(
                  prev_last = excluded.prev_last, through = excluded.through,
                  announced = excluded.announced, stored = excluded.stored, rejected = excluded.rejected,
                  holes = excluded.holes, rejections_known = excluded.rejections_known,
-                 duplicates = excluded.duplicates, gaps = excluded.gaps, conflicts = excluded.conflicts",
+                 duplicates = excluded.duplicates, gaps = excluded.gaps, conflicts = excluded.conflicts,
+                 outstanding_since = CASE
+                     WHEN excluded.outstanding_since IS NOT NULL AND through = excluded.through
+                     THEN coalesce(outstanding_since, excluded.outstanding_since)
+                     ELSE excluded.outstanding_since END",
         );
         run(conn, insert, chunk.len()).await?;
     }
