@@ -925,6 +925,11 @@ export interface components {
              */
             outstanding: number;
             /**
+             * Format: date-time
+             * @description Since when the lowest of these stays so; none where nothing is outstanding.
+             */
+            outstanding_since?: string | null;
+            /**
              * Format: int64
              * @description Rejected.
              */

@@ -2,7 +2,7 @@ import { i18n } from "@lingui/core";
 import type { LedgerSpool, LedgerTotals } from "../api/types";
 
 /** What a spool, a bench and the plant count alike. */
-export type Counts = Omit<LedgerSpool, "spool_id" | "through">;
+export type Counts = Omit<LedgerSpool, "spool_id" | "through" | "outstanding_since">;
 
 const COUNTS = [
   "announced",
@@ -25,6 +25,12 @@ export function sumOf(spools: readonly Counts[]): Counts {
   const total = (name: (typeof COUNTS)[number]): number =>
     spools.reduce((sum, spool) => sum + spool[name], 0);
   return Object.fromEntries(COUNTS.map((name) => [name, total(name)])) as unknown as Counts;
+}
+
+/** Since when something of these spools stays outstanding; none where nothing is. */
+export function outstandingSince(spools: readonly LedgerSpool[]): string | null {
+  const times = spools.flatMap((spool) => spool.outstanding_since ?? []);
+  return times.toSorted((a, b) => Date.parse(a) - Date.parse(b))[0] ?? null;
 }
 
 /** One line of the balance: a count of its own, and what it is made of. */

@@ -1,21 +1,27 @@
 import { i18n } from "@lingui/core";
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
-import { ledgerQuery } from "../api/queries";
+import { alarmsQuery, ledgerQuery } from "../api/queries";
 import type { BenchLedger, LedgerSpool } from "../api/types";
+import { OUTSTANDING } from "../app/alarms";
 import { numberText } from "../app/format";
-import { balanceOf, oddities, sumOf } from "../app/ledger";
+import { balanceOf, oddities, outstandingSince, sumOf } from "../app/ledger";
 import { Balance, Tally } from "../widgets/balance";
 import { Fetched, Panel, ScrollX } from "../widgets/panel";
 import { Empty } from "../widgets/states";
 import { Count, TableHead } from "../widgets/table";
+import { Age } from "../widgets/time";
 
 const route = getRouteApi("/benches/$device");
 
 /** Where every event of the bench is: of all its spools, or of the one in the address. */
-export function BenchDelivery({ device, online }: { device: string; online: boolean | undefined }) {
+export function BenchDelivery({ device }: { device: string }) {
   const ledger = useQuery(ledgerQuery(device));
+  const alarms = useInfiniteQuery(alarmsQuery);
   const { spool } = route.useSearch();
+  const stays = (alarms.data?.pages ?? []).some((page) =>
+    page.items.some((alarm) => alarm.code === OUTSTANDING && alarm.device === device),
+  );
   const chosen = ledger.data?.spools.find((one) => one.spool_id === spool);
   return (
     <>
@@ -34,7 +40,7 @@ export function BenchDelivery({ device, online }: { device: string; online: bool
         }
       >
         <Fetched query={ledger} rows={11}>
-          {(data) => <Events ledger={data} chosen={chosen} wanted={spool} device={device} online={online} />}
+          {(data) => <Events ledger={data} chosen={chosen} wanted={spool} device={device} stays={stays} />}
         </Fetched>
       </Panel>
       <Panel title={i18n._("Spools")} aside={i18n._("newest first")}>
@@ -51,13 +57,13 @@ function Events({
   chosen,
   wanted,
   device,
-  online,
+  stays,
 }: {
   ledger: BenchLedger;
   chosen: LedgerSpool | undefined;
   wanted: string | undefined;
   device: string;
-  online: boolean | undefined;
+  stays: boolean;
 }) {
   if (ledger.spools.length === 0) {
     return (
@@ -76,12 +82,21 @@ function Events({
     );
   }
   const counts = chosen ?? sumOf(ledger.spools);
+  const since = outstandingSince(chosen === undefined ? ledger.spools : [chosen]);
   return (
     <>
       <Balance
         title={i18n._("Every event of this bench")}
-        lines={balanceOf(counts, online === false)}
+        lines={balanceOf(counts, stays)}
         brief
+        notes={{
+          outstanding:
+            since === null ? null : (
+              <>
+                {i18n._("For")} <Age at={since} />.
+              </>
+            ),
+        }}
         sum={{
           name: i18n._("Announced"),
           value: counts.announced,

@@ -55,7 +55,7 @@ export function BenchScreen() {
               </Fetched>
             </Panel>
             <BenchAlarms device={device} />
-            <BenchDelivery device={device} online={bench.data?.online} />
+            <BenchDelivery device={device} />
             <Panel
               title={i18n._("Jobs of this bench")}
               aside={

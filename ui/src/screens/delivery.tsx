@@ -5,6 +5,7 @@ import {
   alarmsQuery,
   benchQuery,
   deadLettersQuery,
+  ledgerQuery,
   plantLedgerQuery,
   readinessQuery,
   relayQuery,
@@ -12,7 +13,7 @@ import {
 import type { Alarm, DeadLetter, LedgerTotals, Relay } from "../api/types";
 import { OUTSTANDING } from "../app/alarms";
 import { bytesText, numberText } from "../app/format";
-import { balanceOf, ledgerAnchor, plantOddities } from "../app/ledger";
+import { balanceOf, ledgerAnchor, outstandingSince, plantOddities } from "../app/ledger";
 import { useLanguage } from "../app/use-language";
 import { Alarms } from "../widgets/alarms";
 import { Balance, Tally } from "../widgets/balance";
@@ -263,7 +264,11 @@ function Standing({ standing }: { standing: readonly Alarm[] }) {
 /** A bench whose events stay outstanding; its state and count are live. */
 function StandingRow({ alarm }: { alarm: Alarm }) {
   const device = alarm.device ?? "";
-  const { data: bench } = useQuery({ ...benchQuery(device), enabled: device !== "" });
+  const enabled = device !== "";
+  const { data: bench } = useQuery({ ...benchQuery(device), enabled });
+  const { data: ledger } = useQuery({ ...ledgerQuery(device), enabled });
+  // The alarm was raised when somebody's patience had ended; the ledger knows since when it stays.
+  const since = outstandingSince(ledger?.spools ?? []) ?? alarm.raised_at;
   return (
     <tr>
       <th scope="row">
@@ -276,7 +281,7 @@ function StandingRow({ alarm }: { alarm: Alarm }) {
         {bench === undefined ? <span className="none">–</span> : numberText(bench.spool.outstanding)}
       </td>
       <td className="end">
-        <Age at={alarm.raised_at} />
+        <Age at={since} />
       </td>
       <td className="wrap">
         {bench?.online === false

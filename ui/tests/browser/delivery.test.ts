@@ -126,7 +126,7 @@ describe("what stays outstanding", () => {
     const panel = page.getByRole("region", { name: "What stays outstanding" });
     const row = panel.locator("tr", { hasText: "bench-b" });
     await row.getByText("Bring it back").waitFor();
-    expect(await row.textContent()).toMatch(/offline30 ?2[56] min/);
+    expect(await row.textContent()).toMatch(/offline30 ?3[34] min/);
     await row.getByRole("link", { name: "bench-b" }).focus();
     await page.keyboard.press("Enter");
     await page.waitForURL(/\/benches\/bench-b$/);

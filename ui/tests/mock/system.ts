@@ -149,7 +149,7 @@ export function deadLetters(): DeadLetter[] {
     channel: "events",
     spool_id: "0197b1c0-0000-7000-8000-0000000001f6",
     seq: 4,
-    code: "not_cloudevents",
+    code: "malformed",
     reason: "the payload is no CloudEvent: expected value at line 1 column 1",
     received_at: new Date(Date.now() - 240_000 * id).toISOString(),
     size: 612,

@@ -1,7 +1,15 @@
 import { i18n } from "@lingui/core";
 import { beforeEach, describe, expect, test } from "vitest";
+import type { LedgerSpool } from "../../src/api/types";
 import { alarmAnchor, alarmNext, alarmWord } from "../../src/app/alarms";
-import { balanceOf, ledgerAnchor, missing, plantOddities, sumOf } from "../../src/app/ledger";
+import {
+  balanceOf,
+  ledgerAnchor,
+  missing,
+  outstandingSince,
+  plantOddities,
+  sumOf,
+} from "../../src/app/ledger";
 import { anchorOf } from "../../src/app/markdown";
 import { alarm, alarmKinds, runbook, totals } from "../mock/system";
 
@@ -39,6 +47,16 @@ describe("the balance", () => {
     expect(twice.announced).toBe(2 * totals().announced);
     expect(missing(twice.announced, balanceOf(twice, false))).toBe(0);
     expect(sumOf([]).announced).toBe(0);
+  });
+
+  test("knows since when something stays outstanding: the oldest of the spools, none where nothing is", () => {
+    const at = (outstanding_since: string | null) =>
+      ({ ...totals(), outstanding_since }) as unknown as LedgerSpool;
+    expect(outstandingSince([at("2026-11-25T08:00:00Z"), at(null), at("2026-11-25T07:30:00+01:00")])).toBe(
+      "2026-11-25T07:30:00+01:00",
+    );
+    expect(outstandingSince([at(null)])).toBeNull();
+    expect(outstandingSince([])).toBeNull();
   });
 
   test("asks for nobody while events are only on their way", () => {
