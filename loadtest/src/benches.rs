@@ -16,7 +16,7 @@ use crate::population::{Broker, Population, PopulationError, PopulationOptions};
 use crate::schedule::Curve;
 use crate::work::WorkOptions;
 
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Settings of such a process, TOML. Unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct BenchesConfig {
     pub folder: PathBuf,
     /// Folder of the history: each start writes a file of its own, `made-NAME-RUN.jsonl`.
     pub history: PathBuf,
-    /// Replaced each second: how the benches stand, see [`StatusFile`].
+    /// Replaced four times a second: how the benches stand, see [`StatusFile`].
     pub status: PathBuf,
     /// Events per second of all these benches.
     pub rate: f64,
@@ -229,7 +229,7 @@ pub async fn run(config: &BenchesConfig) -> Result<(), BenchesError> {
 }
 
 async fn status(population: &Population, draining: bool) -> Result<StatusFile, PopulationError> {
-    let counts = population.figures().await?.counts;
+    let counts = population.counts().await?;
     let totals = population.totals();
     Ok(StatusFile {
         pid: std::process::id(),

@@ -147,7 +147,8 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, other: &Self) {
+    /// Adds another one's.
+    pub fn add(&mut self, other: &Self) {
         self.due += other.due;
         self.not_told += other.not_told;
         self.publishes += other.publishes;

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::bench::{BenchError, Ended, Setup, SpoolTimes};
 use crate::client_log::ClientLog;
 use crate::disks::BenchDisk;
-use crate::figures::{BenchStanding, Figures, Standing, Totals};
+use crate::figures::{BenchStanding, Counts, Figures, Standing, Totals};
 use crate::history::{self, HistoryError, Made};
 use crate::rng::Rng;
 use crate::schedule::Curve;
@@ -418,6 +418,20 @@ impl Population {
             figures.add(&answer.await.map_err(|_| PopulationError::Gone)?);
         }
         Ok(figures)
+    }
+
+    /// Counts so far, without the latencies, which are large.
+    ///
+    /// # Errors
+    /// When a thread has ended by itself.
+    pub async fn counts(&self) -> Result<Counts, PopulationError> {
+        let mut counts = Counts::default();
+        for to in &self.orders {
+            let (reply, answer) = oneshot::channel();
+            to.send(Order::Counts(reply)).map_err(|_| PopulationError::Gone)?;
+            counts.add(&answer.await.map_err(|_| PopulationError::Gone)?);
+        }
+        Ok(counts)
     }
 
     /// Ends the benches in order.

@@ -209,7 +209,7 @@ pub async fn run(
 
     let mut kafka = judging::Kafka::begin(options, plant.as_str(), &name).await?;
     let began_at = fleet_clock::wall_now();
-    let counts_before = population.figures().await?.counts;
+    let counts_before = population.counts().await?;
     let mut timeline = Timeline {
         scenario,
         population: &population,

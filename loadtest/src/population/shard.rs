@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use super::{EndedBench, PopulationOptions};
 use crate::bench::{Bench, BenchError, Due, Moment, Setup};
 use crate::disks::{BenchDisk, Gate};
-use crate::figures::{Figures, Standing};
+use crate::figures::{Counts, Figures, Standing};
 use crate::rng::Rng;
 use crate::schedule::{Curve, Schedule};
 use crate::work::Work;
@@ -46,6 +46,7 @@ pub(super) enum Order {
     Quiet,
     ReconnectAll,
     Figures(oneshot::Sender<Figures>),
+    Counts(oneshot::Sender<Counts>),
     End(oneshot::Sender<(Figures, Vec<EndedBench>)>),
 }
 
@@ -244,6 +245,7 @@ impl<B: BenchDisk + Send + 'static> Shard<B> {
             }
             // Who asked may have gone.
             Order::Figures(reply) => drop(reply.send(self.figures.borrow().clone())),
+            Order::Counts(reply) => drop(reply.send(self.figures.borrow().counts)),
             Order::End(_) => {}
         }
     }
