@@ -11,7 +11,6 @@ use serde::Deserialize;
 
 use super::plan::Mode;
 use super::stand::{DATABASE, PLANT, Stand};
-use crate::workspace::{binary, target_dir};
 
 const TOPICS: [&str; 3] = ["vds.results.v1", "vds.job-events.v1", "vds.device-state.v1"];
 /// Rows in the order in which they came, with their place in the outbox as long as they stand there: it is the order
@@ -30,7 +29,7 @@ pub(super) async fn collect(stand: &Stand) -> anyhow::Result<()> {
     println!("reading the agents' disks, the database and Kafka");
     for (name, spool) in stand.agent_spools() {
         let out = stand.history.join(format!("made-{name}.jsonl"));
-        let mut command = tokio::process::Command::new(binary("history-checker"));
+        let mut command = tokio::process::Command::new(stand.size.program("history-checker"));
         command.arg("disk").arg(&name).arg(&spool).arg(&out);
         run(command, None).await?;
     }
@@ -42,14 +41,14 @@ pub(super) async fn collect(stand: &Stand) -> anyhow::Result<()> {
                 .with_context(|| format!("cannot write {}", database.display()))?;
         }
         Mode::Embedded => {
-            let program = target_dir().join("debug/examples/read_record");
+            let program = stand.size.program("examples/read_record");
             let mut command = tokio::process::Command::new(program);
             command.arg(stand.sqlite());
             run(command, Some(&database)).await?;
         }
     }
     let topics = stand.folder.join("topics.jsonl");
-    let mut command = tokio::process::Command::new(binary("read-topics"));
+    let mut command = tokio::process::Command::new(stand.size.program("read-topics"));
     command.arg(stand.kafka().bootstrap()).args(TOPICS);
     run(command, Some(&topics)).await?;
     records(&topics, &stand.history.join("kafka-records.jsonl"))
@@ -61,11 +60,21 @@ async fn run(mut command: tokio::process::Command, out: Option<&Path>) -> anyhow
         let file = std::fs::File::create(out).with_context(|| format!("cannot make {}", out.display()))?;
         command.stdout(file);
     }
-    command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
-    let output = child.wait_with_output().await.with_context(|| format!("cannot wait for {name}"))?;
+    let output = child
+        .wait_with_output()
+        .await
+        .with_context(|| format!("cannot wait for {name}"))?;
     if !output.status.success() {
-        bail!("{name} ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+        bail!(
+            "{name} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
     }
     Ok(())
 }
@@ -95,7 +104,12 @@ fn records(from: &Path, to: &Path) -> anyhow::Result<()> {
     for record in records {
         let header = |name: &str| {
             let value = record.headers.get(name).cloned();
-            value.with_context(|| format!("{}-{}@{} has no header {name}", record.topic, record.partition, record.offset))
+            value.with_context(|| {
+                format!(
+                    "{}-{}@{} has no header {name}",
+                    record.topic, record.partition, record.offset
+                )
+            })
         };
         // The server's own word after a restore is no event of a bench.
         if header("plant")? != PLANT || header("type")? == "vds.store.restored.v1" {

@@ -71,11 +71,15 @@ impl<'a> Chaos<'a> {
             let Some(step) = plan.get(next.step) else { continue };
             self.until(Duration::from_millis(next.at_ms)).await?;
             if next.ends {
-                self.end(&step.act).await.with_context(|| format!("after: {step}"))?;
+                self.end(&step.act)
+                    .await
+                    .with_context(|| format!("after: {step}"))?;
                 continue;
             }
             self.say(&step.act, step.for_ms);
-            self.begin(&step.act).await.with_context(|| format!("at: {step}"))?;
+            self.begin(&step.act)
+                .await
+                .with_context(|| format!("at: {step}"))?;
             self.note(&step.act)?;
             if step.for_ms > 0 {
                 due.insert(Due {

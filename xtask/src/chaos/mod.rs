@@ -79,6 +79,9 @@ pub(crate) struct Options {
     /// Keep everything in this new folder: logs, disks, and the history to be judged again
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Programs of the release profile
+    #[arg(long)]
+    release: bool,
     /// Take the programs as they were built last
     #[arg(long)]
     built: bool,
@@ -89,7 +92,11 @@ pub(crate) struct Options {
 
 impl Options {
     fn mode(&self) -> Mode {
-        if self.embedded { Mode::Embedded } else { Mode::Plant }
+        if self.embedded {
+            Mode::Embedded
+        } else {
+            Mode::Plant
+        }
     }
 
     fn seconds(&self) -> u64 {
@@ -193,7 +200,7 @@ async fn run_on(folder: &Path, options: &Options) -> anyhow::Result<Option<Repor
     }
 }
 
-async fn build() -> anyhow::Result<()> {
+async fn build(release: bool) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(|| {
         provide(&FOR_DEMO)?;
         provide(&FOR_PLANT)?;
@@ -211,9 +218,20 @@ async fn build() -> anyhow::Result<()> {
     build
         .arg("build")
         .args(PACKAGES.iter().flat_map(|name| ["-p", name]))
-        .args(["--features", "fleet-testkit/kafka", "--bins", "--example", "read_record"])
+        .args([
+            "--features",
+            "fleet-testkit/kafka",
+            "--bins",
+            "--example",
+            "read_record",
+        ])
+        .args(release.then_some("--release"))
         .stdin(Stdio::null());
-    let status = build.kill_on_drop(true).status().await.context("cannot start cargo")?;
+    let status = build
+        .kill_on_drop(true)
+        .status()
+        .await
+        .context("cannot start cargo")?;
     if !status.success() {
         bail!("the build failed, see above; next: `cargo xtask doctor` says what this machine lacks");
     }
@@ -222,7 +240,7 @@ async fn build() -> anyhow::Result<()> {
 
 async fn chaos(folder: &Path, options: &Options) -> anyhow::Result<Report> {
     if !options.built {
-        build().await?;
+        build(options.release).await?;
     }
     let plan = options.steps();
     let size = Size {
@@ -231,6 +249,7 @@ async fn chaos(folder: &Path, options: &Options) -> anyhow::Result<Report> {
         benches: options.benches,
         rate: options.rate,
         seed: options.seed,
+        release: options.release,
     };
     println!("starting on {}", folder.display());
     let workload = Workload::load(&root().join("demo"))?;

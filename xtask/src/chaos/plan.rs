@@ -284,7 +284,10 @@ pub(crate) fn plan(seed: u64, kills: u32, seconds: u64, mode: Mode, crowd: Crowd
         .collect();
     rng.shuffle(&mut of_kinds);
     for kind in of_kinds {
-        acts.push((Act::Kill(target(&mut rng, *kind, crowd)), rng.between((300, 4_000))));
+        acts.push((
+            Act::Kill(target(&mut rng, *kind, crowd)),
+            rng.between((300, 4_000)),
+        ));
     }
     let others = usize::try_from(kills * OTHERS_PER_KILL_TENTHS / 10).unwrap_or(0);
     let mut others: Vec<_> = (0..others).map(|n| other(&mut rng, n, mode, crowd)).collect();
@@ -312,7 +315,10 @@ fn other(rng: &mut Rng, n: usize, mode: Mode, crowd: Crowd) -> (Act, u64) {
             rng.between(BEYOND_THE_LEASE_MS),
         ),
         1 => (Act::Link(link(rng, mode, crowd), LinkFault::Reset), 0),
-        2 => (Act::Freeze(Target(Component::Kafka, 0)), rng.between((3_000, 12_000))),
+        2 => (
+            Act::Freeze(Target(Component::Kafka, 0)),
+            rng.between((3_000, 12_000)),
+        ),
         3 => {
             let side = [LinkFault::ServerGone, LinkFault::ClientGone][rng.place(2)];
             (Act::Link(link(rng, mode, crowd), side), 0)
@@ -343,7 +349,10 @@ fn other(rng: &mut Rng, n: usize, mode: Mode, crowd: Crowd) -> (Act, u64) {
                 0 => LinkFault::ResetAfter(rng.between((1, 60_000))),
                 _ => LinkFault::Refused,
             };
-            (Act::Link(link(rng, mode, crowd), fault), rng.between((1_000, 5_000)))
+            (
+                Act::Link(link(rng, mode, crowd), fault),
+                rng.between((1_000, 5_000)),
+            )
         }
     }
 }
@@ -476,8 +485,10 @@ mod tests {
     fn a_long_plan_has_every_kind_of_fault() {
         for mode in [Mode::Plant, Mode::Embedded] {
             for seed in 0..50 {
-                let kinds: std::collections::BTreeSet<_> =
-                    of(seed, 50, 300, mode).iter().map(|step| step.act.kind()).collect();
+                let kinds: std::collections::BTreeSet<_> = of(seed, 50, 300, mode)
+                    .iter()
+                    .map(|step| step.act.kind())
+                    .collect();
                 for kind in [
                     "kill -9",
                     "hanging kafka",

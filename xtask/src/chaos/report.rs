@@ -98,12 +98,19 @@ impl fmt::Display for Report {
             self.lasted.as_secs_f64()
         )?;
         let list = |map: &BTreeMap<&'static str, u64>| {
-            let words: Vec<_> = map.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            let words: Vec<_> = map
+                .iter()
+                .map(|(name, count)| format!("{name} {count}"))
+                .collect();
             words.join(", ")
         };
         writeln!(f, "  killed: {}", list(&self.done.kills))?;
         writeln!(f, "  faults: {}", list(&self.done.acts))?;
-        writeln!(f, "  jobs of the {} real agents: {}", self.size.crowd.agents, self.jobs)?;
+        writeln!(
+            f,
+            "  jobs of the {} real agents: {}",
+            self.size.crowd.agents, self.jobs
+        )?;
         let figure = |name: &str| self.ledger[name].as_u64().unwrap_or_default();
         writeln!(
             f,
@@ -117,7 +124,12 @@ impl fmt::Display for Report {
             writeln!(f, "  still outstanding: {open}")?;
         }
         if !self.is_whole() {
-            writeln!(f, "  the plan was not carried out as a whole: {} of {} steps", self.done.steps, self.planned.len())?;
+            writeln!(
+                f,
+                "  the plan was not carried out as a whole: {} of {} steps",
+                self.done.steps,
+                self.planned.len()
+            )?;
         }
         if !self.is_enough() {
             writeln!(f, "  {} events were wanted", self.wanted)?;

@@ -92,7 +92,8 @@ pub(super) async fn database(stand: &mut Stand, declared: bool) -> anyhow::Resul
             for suffix in ["", "-wal", "-shm"] {
                 let path = folder.join(format!("{}{suffix}", name.display()));
                 if path.exists() {
-                    std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+                    std::fs::remove_file(&path)
+                        .with_context(|| format!("cannot remove {}", path.display()))?;
                 }
             }
             copy_database(&backup, &database)?;

@@ -24,6 +24,7 @@ struct Status {
     draining: bool,
     connected: u64,
     outstanding: u64,
+    receipted: u64,
     settled: bool,
 }
 
@@ -31,6 +32,7 @@ struct Status {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Standing {
     connected: u64,
+    receipted: u64,
     outstanding: u64,
     /// Every process drains and is settled.
     settled: bool,
@@ -50,6 +52,7 @@ impl Standing {
                 .unwrap_or_default();
             standing.connected += status.connected;
             standing.outstanding += status.outstanding;
+            standing.receipted += status.receipted;
             standing.settled &= status.draining && status.settled;
         }
         standing
@@ -57,13 +60,17 @@ impl Standing {
 
     /// Everybody is connected and receipts come.
     pub(super) fn is_warm(&self, benches: u64) -> bool {
-        self.connected == benches && self.outstanding < 20 * benches
+        self.connected == benches && self.receipted >= benches
     }
 }
 
 impl fmt::Display for Standing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} connected, {} without receipt", self.connected, self.outstanding)
+        write!(
+            f,
+            "{} connected, {} without receipt",
+            self.connected, self.outstanding
+        )
     }
 }
 
@@ -98,7 +105,10 @@ pub(super) async fn settle(stand: &mut Stand, jobs: &Jobs) -> anyhow::Result<Opt
             return Ok(None);
         }
         if begun.elapsed() > SETTLES_WITHIN {
-            return Ok(Some(format!("{standing}, {} jobs open; ledger {ledger}", jobs.open())));
+            return Ok(Some(format!(
+                "{standing}, {} jobs open; ledger {ledger}",
+                jobs.open()
+            )));
         }
         last = ledger;
         tokio::time::sleep(LOOK_EVERY).await;

@@ -9,10 +9,12 @@ use anyhow::{Context as _, bail};
 use fleet_testkit::services::{
     Kafka, KafkaOptions, LoopDisk, Mosquitto, MosquittoOptions, Postgres, PostgresOptions,
 };
-use fleet_testkit::{Agent, Api, EcuSim, FaultProxy, Faults, Process, Program, Server, Settings, Side, Workload};
+use fleet_testkit::{
+    Agent, Api, EcuSim, FaultProxy, Faults, Process, Program, Server, Settings, Side, Workload,
+};
 
 use super::plan::{Component, Crowd, Link, LinkFault, Mode, SmallDisk, Target};
-use crate::workspace::binary;
+use crate::workspace::target_dir;
 
 pub(super) const PLANT: &str = "chaos";
 /// The first database of a server of the testkit.
@@ -35,6 +37,16 @@ pub(super) struct Size {
     /// Events per second of all benches.
     pub(super) rate: f64,
     pub(super) seed: u64,
+    /// Programs of the release profile.
+    pub(super) release: bool,
+}
+
+impl Size {
+    /// A program that was built.
+    pub(super) fn program(self, name: &str) -> PathBuf {
+        let profile = if self.release { "release" } else { "debug" };
+        target_dir().join(profile).join(name)
+    }
 }
 
 /// A process with simulated benches.
@@ -81,7 +93,9 @@ async fn proxy() -> anyhow::Result<FaultProxy> {
 
 /// Host and port of `scheme://HOST:PORT`.
 fn address(url: &str) -> anyhow::Result<SocketAddr> {
-    let (_, rest) = url.split_once("://").with_context(|| format!("{url} is no URL"))?;
+    let (_, rest) = url
+        .split_once("://")
+        .with_context(|| format!("{url} is no URL"))?;
     rest.trim_end_matches('/')
         .parse()
         .with_context(|| format!("{url} names no address"))
@@ -128,7 +142,14 @@ impl Stand {
             Mode::Embedded => Some(mount("server-disk", SERVER_DISK_BYTES)?),
         };
         let vehicles = workload.vehicles_file();
-        let sim = EcuSim::start(&binary("ecu-sim"), &folder.join("ecu-sim"), &vehicles, &[], &[]).await?;
+        let sim = EcuSim::start(
+            &size.program("ecu-sim"),
+            &folder.join("ecu-sim"),
+            &vehicles,
+            &[],
+            &[],
+        )
+        .await?;
         let mut stand = Self {
             size,
             folder: folder.to_owned(),
@@ -185,11 +206,19 @@ impl Stand {
             Component::Server => self.start_server(number).await,
             Component::Broker => {
                 let service = &mut self.services()?.mosquitto;
-                if service.is_running() { Ok(()) } else { service.restart().await }
+                if service.is_running() {
+                    Ok(())
+                } else {
+                    service.restart().await
+                }
             }
             Component::Database => {
                 let service = &mut self.services()?.postgres;
-                if service.is_running() { Ok(()) } else { service.restart().await }
+                if service.is_running() {
+                    Ok(())
+                } else {
+                    service.restart().await
+                }
             }
             Component::Kafka if !self.kafka.is_running() => self.kafka.restart().await,
             Component::Kafka => Ok(()),
@@ -200,7 +229,11 @@ impl Stand {
     /// SIGKILL.
     pub(super) fn kill(&mut self, Target(kind, number): Target) -> anyhow::Result<()> {
         match kind {
-            Component::Benches => match self.benches.get_mut(number).and_then(|benches| benches.process.take()) {
+            Component::Benches => match self
+                .benches
+                .get_mut(number)
+                .and_then(|benches| benches.process.take())
+            {
                 Some(mut process) => process.kill(),
                 None => Ok(()),
             },
@@ -225,7 +258,10 @@ impl Stand {
     /// SIGSTOP, or SIGCONT. What does not run is left alone.
     pub(super) fn freeze(&mut self, Target(kind, number): Target, stop: bool) -> anyhow::Result<()> {
         let process = match kind {
-            Component::Benches => self.benches.get_mut(number).and_then(|benches| benches.process.as_mut()),
+            Component::Benches => self
+                .benches
+                .get_mut(number)
+                .and_then(|benches| benches.process.as_mut()),
             Component::Agent => {
                 let agent = self.agents.get_mut(number).and_then(Option::as_mut);
                 agent.map(|agent| &mut agent.process)
@@ -298,7 +334,11 @@ impl Stand {
             SmallDisk::Server => self.server_disk.as_ref(),
             SmallDisk::Database => {
                 let postgres = &mut self.services()?.postgres;
-                return if full { postgres.fill_disk() } else { postgres.free_disk() };
+                return if full {
+                    postgres.fill_disk()
+                } else {
+                    postgres.free_disk()
+                };
             }
         };
         let of_loop = of_loop.context("no such disk")?;
@@ -323,10 +363,21 @@ impl Stand {
 
     /// A program that was neither killed nor stopped by us and has ended: that is a finding.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
-        let benches = self.benches.iter_mut().filter_map(|benches| benches.process.as_mut());
+        let benches = self
+            .benches
+            .iter_mut()
+            .filter_map(|benches| benches.process.as_mut());
         let agents = self.agents.iter_mut().flatten().map(|agent| &mut agent.process);
-        let servers = self.servers.iter_mut().flatten().map(|server| &mut server.process);
-        for process in benches.chain(agents).chain(servers).chain([&mut self.sim.process]) {
+        let servers = self
+            .servers
+            .iter_mut()
+            .flatten()
+            .map(|server| &mut server.process);
+        for process in benches
+            .chain(agents)
+            .chain(servers)
+            .chain([&mut self.sim.process])
+        {
             if let Some(status) = process.ended() {
                 bail!(
                     "{} ended by itself ({status}). Its log {} ends with:\n{}",
@@ -347,7 +398,11 @@ impl Stand {
 
     /// The addresses of the servers that run.
     pub(super) fn urls(&self) -> Vec<String> {
-        self.servers.iter().flatten().map(|server| server.http.clone()).collect()
+        self.servers
+            .iter()
+            .flatten()
+            .map(|server| server.http.clone())
+            .collect()
     }
 
     pub(super) fn postgres(&self) -> anyhow::Result<&Postgres> {
@@ -367,7 +422,7 @@ impl Stand {
     /// Runs a command of the server's program with its settings.
     pub(super) async fn server_command(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let config = self.folder.join("server-1/fleet-server.toml");
-        let output = tokio::process::Command::new(binary("fleet-server"))
+        let output = tokio::process::Command::new(self.size.program("fleet-server"))
             .args(["--config".as_ref(), config.as_os_str()])
             .args(arguments)
             .kill_on_drop(true)
@@ -474,7 +529,9 @@ impl Stand {
             .with("refused_one_in", 1000)
             .with("seed", self.size.seed)
             .with("disks_are_restored", true);
-        settings.write(&config).with_context(|| format!("cannot write {}", config.display()))?;
+        settings
+            .write(&config)
+            .with_context(|| format!("cannot write {}", config.display()))?;
         Ok(Benches {
             name,
             config,
@@ -485,13 +542,18 @@ impl Stand {
     }
 
     fn start_benches(&mut self, number: usize) -> anyhow::Result<()> {
+        let program = self.size.program("loadtest");
         let benches = self.benches.get_mut(number).context("no such benches")?;
         if benches.process.is_some() {
             return Ok(());
         }
         let log = benches.config.with_extension("log");
-        let process = Program::new(&benches.name, &binary("loadtest"), &log)
-            .args(["benches".as_ref(), "--config".as_ref(), benches.config.as_os_str()])
+        let process = Program::new(&benches.name, &program, &log)
+            .args([
+                "benches".as_ref(),
+                "--config".as_ref(),
+                benches.config.as_os_str(),
+            ])
             .start()?;
         benches.process = Some(process);
         Ok(())
@@ -501,7 +563,11 @@ impl Stand {
         if self.agents.get(number).is_none_or(Option::is_some) {
             return Ok(());
         }
-        let (vin, entity) = self.sim.vehicles.get(number).context("a vehicle for each agent")?;
+        let (vin, entity) = self
+            .sim
+            .vehicles
+            .get(number)
+            .context("a vehicle for each agent")?;
         let name = agent_name(number);
         let settings = Settings::new()
             .with("plant", PLANT)
@@ -511,7 +577,12 @@ impl Stand {
             .with("server.url", self.proxy_url("http", Link::AgentsToServer)?)
             .with("vehicle.entity", entity.as_str())
             .with("telemetry.log", LOG);
-        let agent = Agent::start(&binary("device-agent"), &self.folder.join(&name), settings, &[])?;
+        let agent = Agent::start(
+            &self.size.program("device-agent"),
+            &self.folder.join(&name),
+            settings,
+            &[],
+        )?;
         if let Some(place) = self.agents.get_mut(number) {
             *place = Some(agent);
         }
@@ -536,7 +607,10 @@ impl Stand {
             .with("replica.name", format!("server-{}", number + 1))
             .with("kafka.url", self.proxy_url("kafka", Link::ToKafka)?)
             .with("signer.secrets_file", secrets)
-            .with("artifacts.folder", self.folder.join("artifacts").display().to_string())
+            .with(
+                "artifacts.folder",
+                self.folder.join("artifacts").display().to_string(),
+            )
             .with("store.prune_interval", "24h")
             .with("telemetry.log", LOG);
         if self.services.is_some() {
@@ -547,7 +621,7 @@ impl Stand {
             settings.set("mqtt.url", self.proxy_url("mqtt", Link::ServersToBroker)?);
         }
         let folder = self.folder.join(format!("server-{}", number + 1));
-        let server = Server::start(&binary("fleet-server"), &folder, settings, &[]).await?;
+        let server = Server::start(&self.size.program("fleet-server"), &folder, settings, &[]).await?;
         if let Some(place) = self.servers.get_mut(number) {
             *place = Some(server);
         }

@@ -10,6 +10,9 @@ use anyhow::{Context as _, bail};
 use nix::sys::statvfs::statvfs;
 
 const FILLER: &str = "filler";
+const ROUNDS: usize = 12;
+/// The last bytes are written, block by block.
+const LEFT_TO_WRITING: u64 = 1 << 18;
 /// Ends with the process that started it: the pipe is closed, however that process ended.
 const WATCHDOG: &str = "read -r _; umount -l \"$1\"";
 
@@ -66,22 +69,34 @@ impl LoopDisk {
     pub fn fill(&self) -> anyhow::Result<()> {
         let path = self.folder.join(FILLER);
         let mut file = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        let now = statvfs(&self.folder).context("cannot ask the file system")?;
-        let free = now.blocks_free() * now.fragment_size();
-        // At once, without writing a byte; the rest by writing, since the file system needs some blocks for itself.
-        let most = free - free / 50;
-        if most > 0 {
-            run(Command::new("fallocate").args(["-l", &most.to_string()]).arg(&path))?;
+        // At once and without writing a byte. It may fail half-way, since the file system needs blocks for itself.
+        for _ in 0..ROUNDS {
+            let (free, length) = (self.free_bytes()?, file.metadata().context("no length")?.len());
+            let more = free / 8 * 7;
+            if more < LEFT_TO_WRITING {
+                break;
+            }
+            let _ = run(Command::new("fallocate")
+                .args(["-o", &length.to_string(), "-l", &more.to_string()])
+                .arg(&path));
         }
         let mut at = std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).context("cannot seek")?;
         let block = [0_u8; 4096];
         loop {
-            match file.write(&block).and_then(|count| file.sync_data().map(|()| count)) {
+            match file
+                .write(&block)
+                .and_then(|count| file.sync_data().map(|()| count))
+            {
                 Ok(count) => at += count as u64,
                 Err(error) if error.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
                 Err(error) => return Err(error).with_context(|| format!("cannot fill the disk at {at}")),
             }
         }
+    }
+
+    fn free_bytes(&self) -> anyhow::Result<u64> {
+        let now = statvfs(&self.folder).context("cannot ask the file system")?;
+        Ok(now.blocks_free() * now.fragment_size())
     }
 
     /// Gives the free blocks back.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use fleet_testkit::services::LoopDisk;
 use fleet_testkit::{Process, Program};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -123,4 +124,23 @@ async fn a_program_that_is_not_there_is_named() {
         message.contains("fleet-server") && message.contains("/no/such/file"),
         "{message}"
     );
+}
+
+#[test]
+fn a_small_disk_is_full_and_takes_more_when_it_is_freed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = LoopDisk::mount(
+        &folder.path().join("image"),
+        &folder.path().join("disk"),
+        64 << 20,
+    )
+    .expect("root and loop devices");
+    let file = disk.folder().join("file");
+    std::fs::write(&file, [1; 100_000]).expect("there is room");
+    disk.fill().expect("filled");
+    let refused = std::fs::write(disk.folder().join("other"), vec![1; 1_000_000]).expect_err("it is full");
+    assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(std::fs::read(&file).expect("it is there").len(), 100_000);
+    disk.free().expect("freed");
+    std::fs::write(disk.folder().join("other"), vec![1; 1_000_000]).expect("there is room again");
 }
