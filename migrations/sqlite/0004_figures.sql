@@ -8,12 +8,15 @@ INSERT INTO figures SELECT 'job ' || state, count(*) FROM jobs GROUP BY state;
 INSERT INTO figures SELECT 'dead_letters', count(*) FROM dead_letters;
 INSERT INTO figures SELECT 'unprojected', count(*) FROM events WHERE standing = 1;
 
+-- Not INSERT OR IGNORE: the policy of the statement that fires a trigger goes before its own.
 CREATE TRIGGER jobs_counted AFTER INSERT ON jobs BEGIN
-    INSERT OR IGNORE INTO figures VALUES ('job ' || new.state, 0);
+    INSERT INTO figures SELECT 'job ' || new.state, 0
+    WHERE NOT EXISTS (SELECT 1 FROM figures WHERE name = 'job ' || new.state);
     UPDATE figures SET n = n + 1 WHERE name = 'job ' || new.state;
 END;
 CREATE TRIGGER jobs_moved AFTER UPDATE OF state ON jobs WHEN old.state <> new.state BEGIN
-    INSERT OR IGNORE INTO figures VALUES ('job ' || new.state, 0);
+    INSERT INTO figures SELECT 'job ' || new.state, 0
+    WHERE NOT EXISTS (SELECT 1 FROM figures WHERE name = 'job ' || new.state);
     UPDATE figures SET n = n - 1 WHERE name = 'job ' || old.state;
     UPDATE figures SET n = n + 1 WHERE name = 'job ' || new.state;
 END;
