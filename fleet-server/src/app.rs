@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use fleet_settings::{FolderLock, LockError, Settings as _};
-use fleet_store::{Retention, Store};
+use fleet_store::{Patience, Retention, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -206,6 +206,7 @@ impl App {
             reach: way.reach.clone(),
             embedded: way.embedded.is_some(),
             config: config.ingest.clone(),
+            traced: config.telemetry.otlp_endpoint.is_some(),
             store: Arc::clone(&store),
             health: store_health.clone(),
             metrics: metrics.clone(),
@@ -412,6 +413,9 @@ impl Background<'_> {
             self.health.store.clone(),
             self.config.store.prune_interval,
             retention,
+            self.config.patience,
+            self.metrics.clone(),
+            self.feed.clone(),
         );
         let files = self.health.files.clone().watch(
             self.files.clone(),
@@ -429,7 +433,15 @@ impl Background<'_> {
 }
 
 /// Deletes what has expired, and makes what is needed ahead, again and again.
-async fn upkeep(store: Arc<dyn Store>, health: StoreHealth, interval: Duration, retention: Retention) {
+async fn upkeep(
+    store: Arc<dyn Store>,
+    health: StoreHealth,
+    interval: Duration,
+    retention: Retention,
+    patience: Patience,
+    metrics: Metrics,
+    feed: Feed,
+) {
     loop {
         health.usable().await;
         match store.prune(fleet_clock::wall_now(), retention).await {
@@ -440,6 +452,19 @@ async fn upkeep(store: Arc<dyn Store>, health: StoreHealth, interval: Duration, 
             Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "expired rows could not be deleted"
+            ),
+        }
+        match store.watch_outstanding(patience, fleet_clock::wall_now()).await {
+            Ok(raised) => {
+                for alarm in &raised {
+                    tracing::warn!(?alarm, "alarm");
+                    metrics.ingest.alarms(alarm.kind, 1);
+                }
+                feed.changed();
+            }
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "what stays outstanding could not be looked at"
             ),
         }
         tokio::time::sleep(interval).await;

@@ -30,6 +30,7 @@ pub fn message(topic: &str, properties: Vec<(String, String)>, payload: &[u8]) -
         topic: topic.to_owned(),
         properties,
         payload: Bytes::copy_from_slice(payload),
+        refused: false,
     };
     let mut decoded = Decoded::default();
     decoded.add(&arrival);
@@ -39,10 +40,11 @@ pub fn message(topic: &str, properties: Vec<(String, String)>, payload: &[u8]) -
         let (kept, reason) = match item.message {
             InboundMessage::Event(event) => (Some(event.bytes), None),
             InboundMessage::Rejected(rejected) => (Some(rejected.bytes), Some(rejected.reason)),
-            InboundMessage::Unattributed { bytes, reason, .. } | InboundMessage::Undecodable { bytes, reason, .. } => {
-                (Some(bytes), Some(reason))
+            InboundMessage::Unattributed { bytes, reason, .. }
+            | InboundMessage::Undecodable { bytes, reason, .. } => (Some(bytes), Some(reason)),
+            InboundMessage::Sync(_) | InboundMessage::Presence(_) | InboundMessage::Assumed(_) => {
+                (None, None)
             }
-            InboundMessage::Sync(_) | InboundMessage::Presence(_) | InboundMessage::Assumed(_) => (None, None),
         };
         bytes = bytes.or(kept);
         reasons.extend(reason);

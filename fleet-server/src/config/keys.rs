@@ -128,7 +128,7 @@ pub const KEYS: &[Key] = &[
             least: 1,
             most: 10_000,
         },
-        "500",
+        "2000",
         "Most messages in one transaction",
     ),
     key(
@@ -175,6 +175,60 @@ pub const KEYS: &[Key] = &[
         },
         "\"6s\"",
         "How long a slot stays with a server that no longer renews it",
+    ),
+    key(
+        "ingest.device_rate",
+        Kind::Whole {
+            least: 1,
+            most: 1_000_000,
+        },
+        "1000",
+        "Most messages of one bench in a second; what is above is not taken, the bench sends it again",
+    ),
+    key(
+        "ingest.device_burst",
+        Kind::Whole {
+            least: 16,
+            most: 10_000_000,
+        },
+        "5000",
+        "Most messages of one bench at once, after a quiet time",
+    ),
+    key(
+        "ingest.new_devices_per_minute",
+        Kind::Whole {
+            least: 1,
+            most: 1_000_000,
+        },
+        "12000",
+        "Most benches in a minute that nobody has heard of; known ones are not limited by it",
+    ),
+    key(
+        "fleet.max_devices",
+        Kind::Whole {
+            least: 1,
+            most: 1_000_000,
+        },
+        "20000",
+        "Most benches of the plant; nothing is taken of more names",
+    ),
+    key(
+        "ledger.outstanding_online",
+        Kind::Duration {
+            least: Duration::from_secs(1),
+            most: Duration::from_hours(24 * 366),
+        },
+        "\"5m\"",
+        "How long the same event of a connected bench may stay outstanding before an alarm",
+    ),
+    key(
+        "ledger.outstanding_offline",
+        Kind::Duration {
+            least: Duration::from_secs(1),
+            most: Duration::from_hours(24 * 366),
+        },
+        "\"24h\"",
+        "The same for a bench that is away",
     ),
     key(
         "dispatch.interval",
@@ -276,7 +330,7 @@ pub const KEYS: &[Key] = &[
             least: 1,
             most: 100_000,
         },
-        "2000",
+        "5000",
         "Most records in one Kafka transaction",
     ),
     key(

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 
 use fleet_domain::PlantId;
 use fleet_settings::{Program, Reader, Settings};
+use fleet_store::Patience;
 use jiff::tz::TimeZone;
 
-use super::{Config, ENV_PREFIX, HttpConfig, IngestConfig, KEYS, MqttConfig, peers};
+use super::{Config, ENV_PREFIX, HttpConfig, IngestConfig, KEYS, Limits, MqttConfig, peers};
 
 impl Settings for Config {
     const PROGRAM: Program = Program {
@@ -31,6 +32,8 @@ impl Settings for Config {
         let ingest = ingest(reader);
         let dispatch = reader.duration("dispatch.interval");
         let store = peers::store(reader);
+        let online = reader.duration("ledger.outstanding_online");
+        let offline = reader.duration("ledger.outstanding_offline");
         let artifacts = reader
             .is_set("artifacts.folder")
             .then(|| reader.folder("artifacts.folder"));
@@ -48,6 +51,10 @@ impl Settings for Config {
             ingest: ingest?,
             dispatch_interval: dispatch?,
             store: store?,
+            patience: Patience {
+                online: online?,
+                offline: offline?,
+            },
             artifacts: artifacts.flatten(),
             replica,
             kafka,
@@ -110,6 +117,10 @@ fn ingest(reader: &mut Reader<'_>) -> Option<IngestConfig> {
     let bytes = reader.whole("ingest.max_buffered_bytes");
     let receipts = reader.duration("ingest.receipt_interval");
     let lease = reader.duration("ingest.lease");
+    let device_rate = reader.whole("ingest.device_rate");
+    let device_burst = reader.whole("ingest.device_burst");
+    let new_devices = reader.whole("ingest.new_devices_per_minute");
+    let max_devices = reader.whole("fleet.max_devices");
     Some(IngestConfig {
         batch_events: batch_events?,
         batch_wait: batch_wait?,
@@ -117,5 +128,11 @@ fn ingest(reader: &mut Reader<'_>) -> Option<IngestConfig> {
         max_buffered_bytes: bytes?,
         receipt_interval: receipts?,
         lease: lease?,
+        limits: Limits {
+            device_rate: device_rate?,
+            device_burst: device_burst?,
+            new_devices_per_minute: new_devices?,
+            max_devices: max_devices?,
+        },
     })
 }

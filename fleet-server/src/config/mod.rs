@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use fleet_domain::PlantId;
 use fleet_settings::{Credentials, HostPort, Secret};
+use fleet_store::Patience;
 use fleet_telemetry::TelemetryConfig;
 
+pub use crate::ingest::gate::Limits;
 pub use keys::KEYS;
 
 /// Prefix of the environment variables.
@@ -43,6 +45,8 @@ pub struct Config {
     pub dispatch_interval: Duration,
     /// `store.*`
     pub store: StoreConfig,
+    /// `ledger.*`
+    pub patience: Patience,
     /// `artifacts.folder`
     pub artifacts: Option<PathBuf>,
     /// `replica.name`
@@ -170,6 +174,8 @@ pub struct IngestConfig {
     pub receipt_interval: Duration,
     /// How long a slot belongs to this server without being renewed.
     pub lease: Duration,
+    /// What one bench may send, and how many benches there may be.
+    pub limits: Limits,
 }
 
 impl Config {

@@ -180,6 +180,7 @@ pub(crate) fn spool(row: SpoolCounts) -> LedgerSpool {
         rejected: row.rejected,
         holes: row.holes,
         outstanding: row.outstanding,
+        outstanding_since: row.outstanding_since,
         through: row.through,
         duplicates: row.duplicates,
         gaps: row.gaps,

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::decode::{Decoded, wire_code};
+use super::gate::{Gate, Passage};
 use super::receipts::Pacer;
 use super::session::{Arrival, Buffered, Handed};
 use super::{Outbound, Slots};
@@ -29,15 +30,31 @@ use crate::stream::Feed;
 /// Longest pause between two attempts to commit a batch.
 const MAX_RETRY: Duration = Duration::from_secs(5);
 
-/// Longest wait for one transaction: the way to the database may be cut without a word.
+/// Longest wait for one transaction: the way to the database may be cut without a word. The first attempt gets the
+/// shorter time, so that a cut way holds the batch for less; a database that is really so slow gets more each time.
+const FIRST_COMMIT_WITHIN: Duration = Duration::from_secs(15);
 const COMMIT_WITHIN: Duration = Duration::from_secs(40);
+/// Least time between two reads of the names of the benches.
+const NAMES_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for them, and for an alarm of the gate.
+const GATE_WITHIN: Duration = Duration::from_secs(5);
+/// Alarms of the gate that are raised behind one batch; at each of the next ones more.
+const GATE_ALARMS: usize = 4;
+/// Least time between two rounds of receipts that no commit has caused.
+const RECEIPT_ROUND: Duration = Duration::from_millis(20);
 
 pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
     pub(super) config: IngestConfig,
+    /// Spans are made: they cost as much as reading an event, and without a collector nobody sees them.
+    pub(super) traced: bool,
     pub(super) arrivals: mpsc::UnboundedReceiver<Handed>,
     /// What came too early for the batch before.
     pub(super) put_back: Option<Handed>,
+    /// What may be looked at at all.
+    pub(super) gate: Gate,
+    /// Boot time at which the names of the benches were read last.
+    pub(super) named_at: Option<Duration>,
     pub(super) buffered: Buffered,
     pub(super) slots: Slots,
     pub(super) outbound: Outbound,
@@ -107,6 +124,7 @@ impl Committer {
             }
             let weight: usize = arrivals.iter().map(Arrival::weight).sum();
             let began = Instant::now();
+            let arrivals = self.let_in(arrivals).await;
             let committed = self.commit(arrivals).await;
             self.metrics
                 .ingest
@@ -115,6 +133,7 @@ impl Committer {
             self.buffered.give(weight);
             failpoints::after_commit();
             self.hand_out(committed, &receipts);
+            self.tell_of_the_gate().await;
             for (slot, connection) in ends {
                 self.outbound.say_goodbye(slot, connection);
             }
@@ -172,6 +191,56 @@ impl Committer {
         }
     }
 
+    /// Marks what is above a limit: it is acknowledged with the rest and nothing else.
+    async fn let_in(&mut self, mut arrivals: Vec<Arrival>) -> Vec<Arrival> {
+        let now = fleet_clock::boot_now();
+        let read = self
+            .named_at
+            .is_none_or(|at| now.saturating_sub(at) >= NAMES_EVERY);
+        if read && arrivals.iter().any(|arrival| self.gate.is_new(&arrival.topic)) {
+            let names = self.store.device_names(self.gate.most());
+            match tokio::time::timeout(GATE_WITHIN, names).await {
+                Ok(Ok(names)) => {
+                    self.gate.learn(&names, now);
+                    self.named_at = Some(now);
+                }
+                // Nothing is committed either while the database is away, and the commit says so.
+                Ok(Err(_)) | Err(_) => tracing::debug!("the names of the benches can't be read"),
+            }
+        }
+        let (mut flooded, mut strangers) = (0, 0);
+        for arrival in &mut arrivals {
+            let passage = self.gate.pass(arrival.slot, &arrival.topic, now);
+            arrival.refused = passage != Passage::Taken;
+            match passage {
+                Passage::Taken => {}
+                Passage::Flooded => flooded += 1,
+                Passage::TooManyDevices => strangers += 1,
+            }
+            if arrival.refused {
+                // Its place in the order of acknowledgements is all that is needed of it.
+                arrival.payload = bytes::Bytes::new();
+                arrival.properties = Vec::new();
+            }
+        }
+        self.metrics.ingest.count("flooded", flooded);
+        self.metrics.ingest.count("too_many_devices", strangers);
+        arrivals
+    }
+
+    /// Raises what the gate has to tell.
+    async fn tell_of_the_gate(&mut self) {
+        for alarm in self.gate.take_alarms().into_iter().take(GATE_ALARMS) {
+            tracing::warn!(?alarm, "alarm");
+            self.metrics.ingest.alarms(alarm.kind, 1);
+            let raised = self.store.raise_alarm(&alarm, fleet_clock::wall_now());
+            match tokio::time::timeout(GATE_WITHIN, raised).await {
+                Ok(Ok(_)) => self.feed.changed(),
+                Ok(Err(_)) | Err(_) => tracing::error!(?alarm, "an alarm could not be stored"),
+            }
+        }
+    }
+
     /// Leaves out what was received under a term that has ended: the slot's next owner gets it again, and under a
     /// later term of ours it would come behind what that one has recorded.
     fn leave_out_ended_terms(&self, arrivals: &mut Vec<Arrival>) {
@@ -182,6 +251,7 @@ impl Committer {
     /// is committed before them.
     async fn commit(&self, mut arrivals: Vec<Arrival>) -> Committed {
         let mut pause = Duration::from_millis(100);
+        let mut within = FIRST_COMMIT_WITHIN;
         loop {
             self.leave_out_ended_terms(&mut arrivals);
             if arrivals.is_empty() {
@@ -189,9 +259,14 @@ impl Committer {
                 return Committed::default();
             }
             let terms = terms_of(&arrivals);
-            let (messages, spans) = decode_all(&arrivals);
+            let (messages, spans) = decode_all(&arrivals, self.traced);
             let count = messages.items.len() + messages.misplaced.len();
-            let outcome = self.ingest(&terms, messages).await;
+            if count == 0 {
+                let (outcome, acks) = (IngestOutcome::default(), acks_of(&arrivals));
+                return Committed { outcome, acks, terms };
+            }
+            let outcome = self.ingest(&terms, messages, within).await;
+            within = COMMIT_WITHIN.min(within * 2);
             drop(spans);
             let error = match outcome {
                 Ok(outcome) => {
@@ -219,7 +294,12 @@ impl Committer {
         }
     }
 
-    async fn ingest(&self, terms: &[SlotTerm], messages: Decoded) -> Result<IngestOutcome, StoreError> {
+    async fn ingest(
+        &self,
+        terms: &[SlotTerm],
+        messages: Decoded,
+        within: Duration,
+    ) -> Result<IngestOutcome, StoreError> {
         let batch = IngestBatch {
             terms: terms.to_vec(),
             items: messages.items,
@@ -227,10 +307,10 @@ impl Committer {
             received_at: fleet_clock::wall_now(),
             spare_generation: StoreGeneration(fleet_clock::new_uuid()),
         };
-        tokio::time::timeout(COMMIT_WITHIN, self.store.ingest(batch))
+        tokio::time::timeout(within, self.store.ingest(batch))
             .await
             .unwrap_or_else(|_| {
-                let why = format!("no answer within {} s", COMMIT_WITHIN.as_secs());
+                let why = format!("no answer within {} s", within.as_secs());
                 Err(StoreError::Unavailable(why.into()))
             })
     }
@@ -239,10 +319,10 @@ impl Committer {
     /// not hold up 16 slots: each is committed by itself, and one that still fails is stored raw.
     async fn one_by_one(&self, arrivals: &[Arrival], terms: &[SlotTerm]) -> IngestOutcome {
         let mut all = IngestOutcome::default();
-        for mut part in decode_all(arrivals).0.apart() {
+        for mut part in decode_all(arrivals, false).0.apart() {
             let mut pause = Duration::from_millis(100);
             let outcome = loop {
-                match self.ingest(terms, part.clone()).await {
+                match self.ingest(terms, part.clone(), COMMIT_WITHIN).await {
                     Ok(outcome) => break outcome,
                     Err(error) => {
                         tracing::error!(
@@ -312,6 +392,7 @@ impl Committer {
             ("fenced", counts.fenced),
             ("sync", counts.syncs),
             ("presence", counts.presences),
+            ("clock_off", counts.clock_off),
         ] {
             self.metrics.ingest.count(name, value);
         }
@@ -376,6 +457,7 @@ fn merge(all: &mut IngestOutcome, one: IngestOutcome) {
     sum.fenced += add.fenced;
     sum.syncs += add.syncs;
     sum.presences += add.presences;
+    sum.clock_off += add.clock_off;
 }
 
 fn acks_of(arrivals: &[Arrival]) -> Acks {
@@ -395,13 +477,13 @@ fn acks_of(arrivals: &[Arrival]) -> Acks {
 }
 
 /// Decodes and opens a span for each event that belongs to a trace; it ends with the commit.
-fn decode_all(arrivals: &[Arrival]) -> (Decoded, Vec<Span>) {
+fn decode_all(arrivals: &[Arrival], traced: bool) -> (Decoded, Vec<Span>) {
     let mut spans = Vec::new();
     let mut decoded = Decoded::default();
-    for arrival in arrivals {
+    for arrival in arrivals.iter().filter(|arrival| !arrival.refused) {
         decoded.add(arrival);
     }
-    for item in &decoded.items {
+    for item in decoded.items.iter().filter(|_| traced) {
         let InboundMessage::Event(event) = &item.message else {
             continue;
         };
@@ -474,8 +556,12 @@ async fn pace(
     metrics: Metrics,
 ) {
     let began = Instant::now();
+    let mut last_round = began;
     loop {
-        let next = pacer.next().map(|next| began + next);
+        // With a thousand benches one is due in nearly every millisecond: rounds keep wake-ups few.
+        let next = pacer
+            .next()
+            .map(|next| (began + next).max(last_round + RECEIPT_ROUND));
         let row = match next {
             None => match rows.recv().await {
                 Some(row) => Some(row),
@@ -496,6 +582,7 @@ async fn pace(
                 pacer.add(device, receipt);
             }
         }
+        last_round = Instant::now();
         for (device, receipt) in pacer.due(began.elapsed()) {
             metrics.ingest.receipts.inc();
             outbound.publish(

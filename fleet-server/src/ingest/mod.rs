@@ -12,6 +12,7 @@
 
 mod committer;
 pub(crate) mod decode;
+pub(crate) mod gate;
 mod keeper;
 mod presence;
 mod publisher;
@@ -95,6 +96,8 @@ pub(crate) struct IngestParts {
     /// The broker is in the process.
     pub(crate) embedded: bool,
     pub(crate) config: IngestConfig,
+    /// Traces go somewhere.
+    pub(crate) traced: bool,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) health: StoreHealth,
     pub(crate) metrics: Metrics,
@@ -122,7 +125,10 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
     let (arrivals_tx, arrivals) = mpsc::unbounded_channel();
     let (live_tx, live) = mpsc::channel(LIVE_BUFFER);
     let (lists_tx, lists) = mpsc::unbounded_channel();
-    let buffered = session::Buffered::new(parts.config.max_buffered_bytes);
+    let buffered = session::Buffered::new(
+        parts.config.max_buffered_bytes,
+        parts.metrics.ingest.buffered_bytes.clone(),
+    );
     let mut tasks = Vec::new();
     let mut links = Vec::new();
     for slot in Slot::all() {
@@ -161,7 +167,10 @@ pub(crate) fn start(parts: IngestParts) -> Ingest {
         store: Arc::clone(&parts.store),
         config: parts.config.clone(),
         arrivals,
+        traced: parts.traced,
         put_back: None,
+        gate: gate::Gate::new(parts.config.limits, fleet_clock::boot_now()),
+        named_at: None,
         buffered,
         slots: slots.clone(),
         outbound: outbound.clone(),

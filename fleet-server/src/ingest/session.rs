@@ -10,7 +10,6 @@
 //! slot's next owner.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use super::slots::{Hold, Slots};
 use super::writer::{Current, Link, link};
 use crate::broker::{BrokerAddress, BrokerState, Reach, ended, too_small};
+use crate::metrics::Level;
 
 /// Requests that the client's channel holds. Acknowledgements and publishes wait in the writer, not here.
 const REQUESTS: usize = 64;
@@ -62,6 +62,8 @@ pub(crate) struct Arrival {
     pub(crate) properties: Vec<(String, String)>,
     /// The payload.
     pub(crate) payload: Bytes,
+    /// Above a limit: acknowledged and nothing else.
+    pub(crate) refused: bool,
 }
 
 impl Arrival {
@@ -75,30 +77,32 @@ impl Arrival {
 /// Bytes of messages that wait for their commit, over all slots.
 #[derive(Debug, Clone)]
 pub(crate) struct Buffered {
-    now: Arc<AtomicUsize>,
-    most: usize,
+    now: Level,
+    most: i64,
 }
 
 impl Buffered {
-    pub(crate) fn new(most: usize) -> Self {
+    /// `now` shows how much it is.
+    pub(crate) fn new(most: usize, now: Level) -> Self {
         Self {
-            now: Arc::new(AtomicUsize::new(0)),
-            most,
+            now,
+            most: i64::try_from(most).unwrap_or(i64::MAX),
         }
     }
 
     /// Takes room; false when the limit is passed by it.
     fn take(&self, bytes: usize) -> bool {
-        self.now.fetch_add(bytes, Ordering::AcqRel) + bytes <= self.most
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.now.inc_by(bytes).saturating_add(bytes) <= self.most
     }
 
     /// Gives room back.
     pub(crate) fn give(&self, bytes: usize) {
-        self.now.fetch_sub(bytes, Ordering::AcqRel);
+        self.now.dec_by(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     fn is_half_empty(&self) -> bool {
-        self.now.load(Ordering::Acquire) <= self.most / 2
+        self.now.get() <= self.most / 2
     }
 }
 
@@ -378,6 +382,7 @@ async fn poll(
     current: &watch::Sender<Option<Current>>,
 ) -> Ended {
     let (acks_tx, acks_sent) = watch::channel(0);
+    let hold = config.slots.watch(config.slot);
     loop {
         let event = match events.poll().await {
             Ok(event) => event,
@@ -414,7 +419,7 @@ async fn poll(
                 tracing::debug!(slot = %config.slot, connection = attempt.connection, "a slot's session is up");
             }
             Event::Incoming(Incoming::Publish(publish)) => {
-                let taken = hand_over(config, attempt, publish);
+                let taken = hand_over(config, &hold, attempt, publish);
                 if !taken {
                     return Ended::Flood;
                 }
@@ -469,8 +474,13 @@ fn granted(ack: &SubAck) -> Result<(), String> {
 }
 
 /// False when the flood limit is passed.
-fn hand_over(config: &SessionConfig, attempt: Attempt, publish: Publish) -> bool {
-    if *config.slots.watch(config.slot).borrow() != Hold::Owned(attempt.term) {
+fn hand_over(
+    config: &SessionConfig,
+    hold: &watch::Receiver<Hold>,
+    attempt: Attempt,
+    publish: Publish,
+) -> bool {
+    if *hold.borrow() != Hold::Owned(attempt.term) {
         // Not acknowledged: the next owner gets it, and everything behind it, in order.
         return true;
     }
@@ -485,6 +495,7 @@ fn hand_over(config: &SessionConfig, attempt: Attempt, publish: Publish) -> bool
             .map(|properties| properties.user_properties)
             .unwrap_or_default(),
         payload: publish.payload,
+        refused: false,
     };
     if arrival.topic.ends_with("/live") {
         // Progress is for the moment: a slow reader loses it, never the durable events.

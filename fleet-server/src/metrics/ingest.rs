@@ -5,10 +5,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use super::labels::{ChannelLabel, Count, KindLabel, OutcomeLabel};
+use super::labels::{ChannelLabel, Count, KindLabel, Level, OutcomeLabel};
 
 /// Outcomes that exist from the start.
-const OUTCOMES: [&str; 11] = [
+const OUTCOMES: [&str; 14] = [
     "stored",
     "duplicate",
     "gap",
@@ -20,6 +20,9 @@ const OUTCOMES: [&str; 11] = [
     "fenced",
     "sync",
     "presence",
+    "clock_off",
+    "flooded",
+    "too_many_devices",
 ];
 
 /// Metrics of ingest and of what goes back to benches.
@@ -29,6 +32,8 @@ pub(crate) struct IngestMetrics {
     events: Family<OutcomeLabel, Count>,
     /// `vds_ingest_batch_seconds`
     pub(crate) batch_seconds: Histogram,
+    /// `vds_ingest_buffered_bytes`
+    pub(crate) buffered_bytes: Level,
     /// `vds_ingest_batch_retries_total`
     pub(crate) batch_retries: Count,
     /// `vds_ingest_undecodable_total{channel}`
@@ -48,6 +53,7 @@ impl IngestMetrics {
         let metrics = Self {
             events: Family::default(),
             batch_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            buffered_bytes: Level::default(),
             batch_retries: Count::default(),
             undecodable: Family::default(),
             dead_letters: Count::default(),
@@ -72,6 +78,11 @@ impl IngestMetrics {
             "vds_ingest_batch_seconds",
             "Duration of a transaction with its retries",
             metrics.batch_seconds.clone(),
+        );
+        registry.register(
+            "vds_ingest_buffered_bytes",
+            "Bytes of messages that wait for their commit",
+            metrics.buffered_bytes.clone(),
         );
         registry.register(
             "vds_ingest_batch_retries",

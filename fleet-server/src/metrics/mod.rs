@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use components::ComponentMetrics;
 pub(crate) use ingest::IngestMetrics;
+pub(crate) use labels::Level;
 pub(crate) use relay::{RelayMetrics, TransactionOutcome};
 pub(crate) use slots::{HandOver, SlotMetrics};
 pub(crate) use store::StoreMetrics;

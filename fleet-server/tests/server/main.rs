@@ -1,5 +1,6 @@
 //! The server as a whole: real router, real SQLite, real embedded broker, benches that speak MQTT.
 
+mod bad_input;
 mod bench;
 mod files;
 mod ingest;

@@ -20,6 +20,8 @@ pub struct LedgerSpool {
     pub holes: u64,
     /// Heard of and not settled.
     pub outstanding: u64,
+    /// Since when the lowest of these stays so; none where nothing is outstanding.
+    pub outstanding_since: Option<Timestamp>,
     /// Every position up to this one is settled.
     pub through: u64,
     /// Messages settled before.

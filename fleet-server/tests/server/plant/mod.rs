@@ -3,5 +3,6 @@
 mod broker;
 mod database;
 mod load;
+mod pressure;
 mod replicas;
 mod stand;
