@@ -39,7 +39,7 @@ impl KafkaConfig {
             partitions: 12,
             replication: None,
             create_topics: true,
-            batch_rows: 2000,
+            batch_rows: 5000,
             transaction_timeout: Duration::from_secs(15),
             lease: Duration::from_secs(6),
         }
