@@ -39,7 +39,8 @@ fn main() {
 
 fn wire() {
     let golden = "crates/fleet-wire/tests/golden/v1";
-    let frame: serde_json::Value = serde_json::from_slice(&read(format!("{golden}/frame.json"))).expect("JSON");
+    let frame: serde_json::Value =
+        serde_json::from_slice(&read(format!("{golden}/frame.json"))).expect("JSON");
     for (channel, topic) in frame["topics"].as_object().expect("topics") {
         seed("wire-topic", channel, topic.as_str().expect("a text"));
     }
@@ -48,13 +49,23 @@ fn wire() {
             .as_array()
             .expect("pairs")
             .iter()
-            .map(|pair| format!("{}={}\n", pair[0].as_str().expect("a name"), pair[1].as_str().expect("a value")))
+            .map(|pair| {
+                format!(
+                    "{}={}\n",
+                    pair[0].as_str().expect("a name"),
+                    pair[1].as_str().expect("a value")
+                )
+            })
             .collect();
         let document = read(format!("{golden}/{}.json", r#type));
         seed("wire-properties", r#type, &lines);
         seed("wire-event", r#type, &document);
         let topic = frame["topics"]["events"].as_str().expect("a topic");
-        seed("server-message", r#type, [format!("{topic}\n{lines}\n").as_bytes(), &document].concat());
+        seed(
+            "server-message",
+            r#type,
+            [format!("{topic}\n{lines}\n").as_bytes(), &document].concat(),
+        );
     }
     for (target, name, channel) in [
         ("wire-sync", "vds.sync.v1", "sync"),
@@ -67,9 +78,17 @@ fn wire() {
         let document = read(format!("{golden}/{name}.json"));
         seed(target, name, &document);
         let topic = frame["topics"][channel].as_str().expect("a topic");
-        seed("server-message", name, [format!("{topic}\n\n").as_bytes(), &document].concat());
+        seed(
+            "server-message",
+            name,
+            [format!("{topic}\n\n").as_bytes(), &document].concat(),
+        );
     }
-    seed("server-message", "foreign", "vds/v1/plant-1/0/bench-07/events\nspool=x\n\n{}");
+    seed(
+        "server-message",
+        "foreign",
+        "vds/v1/plant-1/0/bench-07/events\nspool=x\n\n{}",
+    );
     for (name, text) in [
         ("device", "bench-07"),
         ("vin", "WDB1110101A000001"),
@@ -90,7 +109,8 @@ fn saved_state() -> Vec<u8> {
         .as_array()
         .and_then(|jobs| jobs.iter().find(|job| job["job"].is_object()))
         .expect("a list with a job");
-    let of = serde_json::json!({"job_id": entry["job_id"], "attempt": entry["attempt"], "fence": entry["fence"]});
+    let of =
+        serde_json::json!({"job_id": entry["job_id"], "attempt": entry["attempt"], "fence": entry["fence"]});
     let json = serde_json::json!({
         "boot_id": "boot-1", "generation": list["store_generation"], "desired_version": 7, "offers": [],
         "unreadable": [], "executed": [], "outbox": [],
@@ -146,8 +166,16 @@ fn diagnostics() {
     }
     seed("doip-stream", "all", &stream);
     // A length of 1 GiB, of a known type and of one that nobody knows.
-    seed("doip-stream", "gib", [&[3, 2, 0xFD, 0x80, 0x01, 0x40, 0, 0, 0][..], b"tail"].concat());
-    seed("doip-stream", "unknown", [&[9, 2, 0xFD, 0x12, 0x34, 0, 0, 0, 2, 1, 1][..], &stream[1..]].concat());
+    seed(
+        "doip-stream",
+        "gib",
+        [&[3, 2, 0xFD, 0x80, 0x01, 0x40, 0, 0, 0][..], b"tail"].concat(),
+    );
+    seed(
+        "doip-stream",
+        "unknown",
+        [&[9, 2, 0xFD, 0x12, 0x34, 0, 0, 0, 2, 1, 1][..], &stream[1..]].concat(),
+    );
 
     let responses = [
         Response::Negative {
@@ -213,7 +241,11 @@ fn files() {
     }
     seed("ecu-vehicles", "demo", read("demo/vehicles.yaml"));
     seed("ecu-fault", "power", "WDB1110101A000001/ESP=power_loss,block=12");
-    seed("ecu-fault", "nrc", "WDB1110101A000001/ESP=nrc,service=0x31,bytes=01ff00,code=0x72,times=1");
+    seed(
+        "ecu-fault",
+        "nrc",
+        "WDB1110101A000001/ESP=nrc,service=0x31,bytes=01ff00,code=0x72,times=1",
+    );
     let image = ecu_sim::build_image("1K0907115", "0042", 96, 1).expect("an image");
     seed("ecu-image", "small", image);
     for (name, text) in [
@@ -224,8 +256,18 @@ fn files() {
     ] {
         seed("host-port", name, text);
     }
-    for name in ["shift", "peak", "reconnect-storm", "broker-outage", "kafka-outage"] {
-        seed("loadtest-scenario", name, read(format!("loadtest/scenarios/{name}.toml")));
+    for name in [
+        "shift",
+        "peak",
+        "reconnect-storm",
+        "broker-outage",
+        "kafka-outage",
+    ] {
+        seed(
+            "loadtest-scenario",
+            name,
+            read(format!("loadtest/scenarios/{name}.toml")),
+        );
     }
     settings("agent-settings", device_agent::config::Config::PROGRAM);
     settings("server-settings", fleet_server::config::Config::PROGRAM);
@@ -237,14 +279,22 @@ fn files() {
     );
     device_agent::journal::parse(journal.as_bytes()).expect("the seed is one that is read");
     seed("agent-journal", "begun", &journal);
-    seed("agent-journal", "cut", format!("{journal}{{\"entry\":\"intent\",\"st"));
+    seed(
+        "agent-journal",
+        "cut",
+        format!("{journal}{{\"entry\":\"intent\",\"st"),
+    );
 }
 
 fn settings(target: &str, program: Program) {
     let defaults = program.defaults_toml();
     seed(target, "defaults", &defaults);
     seed(target, "device", format!("device = \"bench-07\"\n{defaults}"));
-    seed(target, "wrong", "plant = 7\n[broker]\nurl = \"mqtt://u:secret@x\"\nnone = 1\n");
+    seed(
+        target,
+        "wrong",
+        "plant = 7\n[broker]\nurl = \"mqtt://u:secret@x\"\nnone = 1\n",
+    );
 }
 
 /// A folder as one input, as the target unpacks it.
@@ -272,7 +322,9 @@ fn spools() {
         spools.begin(SpoolId(Uuid::from_u128(run))).expect("it begins");
         for event in 0..6_u8 {
             let position = spools.next_position().expect("begun");
-            spools.append(position, &vec![event; 90]).expect("the disk is sound");
+            spools
+                .append(position, &vec![event; 90])
+                .expect("the disk is sound");
             spools.sync().expect("the disk is sound");
         }
         spools.settle(SpoolId(Uuid::from_u128(run)), 2, now);
@@ -282,7 +334,10 @@ fn spools() {
     }
     for (name, steps) in [
         ("one-spool", &[0, 0, 60, 1, 8, 9, 4, 16, 4, 24, 5][..]),
-        ("restarts", &[1, 0, 200, 4, 8, 8, 4, 7, 16, 16, 4, 7, 240, 4, 14, 8, 4]),
+        (
+            "restarts",
+            &[1, 0, 200, 4, 8, 8, 4, 7, 16, 16, 4, 7, 240, 4, 14, 8, 4],
+        ),
         ("marks", &[9, 0, 12, 2, 8, 4, 8, 4, 8, 4, 8, 4]),
     ] {
         seed("spool-damage", name, steps);
@@ -300,7 +355,11 @@ fn relay() {
         "plain",
         "plant=plant-1\ndevice=bench-07\nspool=01919000-0000-7000-8000-000000000001\nseq=12\nevent_id=x\n",
     );
-    seed("relay-headers", "restored", "plant=plant-1\ntype=vds.store.restored.v1\n");
+    seed(
+        "relay-headers",
+        "restored",
+        "plant=plant-1\ntype=vds.store.restored.v1\n",
+    );
 }
 
 fn server() {

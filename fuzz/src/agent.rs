@@ -22,7 +22,10 @@ pub(crate) fn journal(data: &[u8]) {
     };
     assert!(whole.intents.len() <= data.split(|byte| *byte == b'\n').count());
     // A last line that was cut short was never synced: what it announces was not begun.
-    let complete = data.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let complete = data
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
     if complete > 0 {
         let cut = journal::parse(data.get(..complete).unwrap_or_default());
         assert_eq!(cut, Ok(whole), "an incomplete last line counts for nothing");

@@ -24,7 +24,8 @@ pub(crate) fn fault(data: &[u8]) {
 pub(crate) fn image(data: &[u8]) {
     match Image::parse(data) {
         Ok(image) => {
-            let bytes = build_image(&image.part, &image.version, 256, 1).expect("it was read from 24 bytes each");
+            let bytes =
+                build_image(&image.part, &image.version, 256, 1).expect("it was read from 24 bytes each");
             assert_eq!(Image::parse(&bytes), Ok(image));
         }
         Err(error) => useful(&error),

@@ -12,7 +12,10 @@ pub(crate) fn unpack(mut data: &[u8]) -> Vec<(String, Vec<u8>)> {
     {
         let (name, rest) = rest.split_at(rest.len().min(usize::from(*len)));
         let (size, rest) = rest.split_at(rest.len().min(2));
-        let size = size.iter().rev().fold(0, |size, byte| size << 8 | usize::from(*byte));
+        let size = size
+            .iter()
+            .rev()
+            .fold(0, |size, byte| size << 8 | usize::from(*byte));
         let (content, rest) = rest.split_at(rest.len().min(size));
         data = rest;
         let name = String::from_utf8_lossy(name).into_owned();

@@ -57,11 +57,27 @@ const fn target(name: &'static str, about: &'static str, check: fn(&[u8])) -> Ta
 
 /// The targets of the libraries.
 const LIBRARIES: &[Target] = &[
-    target("doip-message", "one DoIP message, as in a datagram of the discovery", doip::message),
-    target("doip-stream", "a TCP stream of DoIP messages, cut anywhere", doip::stream),
+    target(
+        "doip-message",
+        "one DoIP message, as in a datagram of the discovery",
+        doip::message,
+    ),
+    target(
+        "doip-stream",
+        "a TCP stream of DoIP messages, cut anywhere",
+        doip::stream,
+    ),
     target("ecu-fault", "a fault as given to the simulator", ecu_sim::fault),
-    target("ecu-image", "the header of an image for a simulated control unit", ecu_sim::image),
-    target("ecu-vehicles", "the simulator's file of vehicles", ecu_sim::vehicles),
+    target(
+        "ecu-image",
+        "the header of an image for a simulated control unit",
+        ecu_sim::image,
+    ),
+    target(
+        "ecu-vehicles",
+        "the simulator's file of vehicles",
+        ecu_sim::vehicles,
+    ),
     target("host-port", "host and port of a peer", settings::host_port),
     target("procedure", "a procedure in YAML", procedure::compile),
     target("relay-cursor", "the relay's cursor in Kafka", relay::cursor),
@@ -69,7 +85,11 @@ const LIBRARIES: &[Target] = &[
     target("saved-state", "the bench's saved jobs", wire::saved_state),
     target("spool-damage", "a spool with one damaged place", spool::damage),
     target("spool-folder", "a folder of spool files", spool::folder),
-    target("uds-request", "a UDS request, as the simulator reads it", uds::request),
+    target(
+        "uds-request",
+        "a UDS request, as the simulator reads it",
+        uds::request,
+    ),
     target("uds-response", "a UDS answer", uds::response),
     target("wire-commands", "a bench's list of jobs", wire::commands),
     target("wire-event", "an event's document", wire::event),
@@ -88,7 +108,11 @@ const PROGRAMS: &[Target] = &[
     target("agent-journal", "the journal of an attempt", agent::journal),
     target("agent-settings", "device-agent.toml", agent::settings),
     target("loadtest-scenario", "a scenario of the load tool", load::scenario),
-    target("server-cursor", "a position in the live stream", server::stream_cursor),
+    target(
+        "server-cursor",
+        "a position in the live stream",
+        server::stream_cursor,
+    ),
     target("server-job", "the body of POST /api/v1/jobs", server::job),
     target("server-message", "any message of the broker", server::message),
     target("server-record", "a signed record of a run", server::record),

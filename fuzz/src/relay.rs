@@ -14,7 +14,10 @@ pub(crate) fn cursor(data: &[u8]) {
         }
         Err(error) => {
             useful(&error);
-            assert!(fleet_domain::error_chain(&error).contains("17"), "the error says where");
+            assert!(
+                fleet_domain::error_chain(&error).contains("17"),
+                "the error says where"
+            );
         }
     }
 }

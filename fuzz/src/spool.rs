@@ -159,7 +159,9 @@ struct Written {
 }
 
 fn open(disk: &SimDisk) -> Spools<SimDisk> {
-    Spools::open(disk.clone(), LIMITS, now()).expect("the disk is sound").0
+    Spools::open(disk.clone(), LIMITS, now())
+        .expect("the disk is sound")
+        .0
 }
 
 /// Each byte is a step: what it does, and how much of it.
@@ -168,7 +170,9 @@ fn write(steps: &[u8]) -> Written {
     let mut spools = open(&disk);
     let (mut events, mut receipted, mut unsynced) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     let mut ids = (1..).map(|n| SpoolId(Uuid::from_u128(n)));
-    spools.begin(ids.next().expect("endless")).expect("the disk is sound");
+    spools
+        .begin(ids.next().expect("endless"))
+        .expect("the disk is sound");
     for step in steps {
         let amount = usize::from(step >> 3);
         match step & 7 {
@@ -183,7 +187,10 @@ fn write(steps: &[u8]) -> Written {
                 events.extend(unsynced.drain(..));
             }
             6 => {
-                let oldest = spools.held().into_iter().find(|held| held.receipted + 1 < held.next_seq);
+                let oldest = spools
+                    .held()
+                    .into_iter()
+                    .find(|held| held.receipted + 1 < held.next_seq);
                 if let Some(held) = oldest {
                     let through = (held.receipted + 1 + amount as u64).min(held.next_seq - 1);
                     spools.settle(held.spool, through, now());
@@ -195,7 +202,9 @@ fn write(steps: &[u8]) -> Written {
                 spools.sync().expect("the disk is sound");
                 events.extend(unsynced.drain(..));
                 spools = open(&disk);
-                spools.begin(ids.next().expect("endless")).expect("the disk is sound");
+                spools
+                    .begin(ids.next().expect("endless"))
+                    .expect("the disk is sound");
             }
         }
     }

@@ -70,7 +70,10 @@ pub(crate) fn commands(data: &[u8]) {
         job.check().expect("a job that fails its check is left out");
     }
     let (_, problems) = Commands::decode_with_problems(data).expect("it was read a moment ago");
-    assert!(problems.len() <= MAX_OPEN_JOBS, "at most one problem for an entry");
+    assert!(
+        problems.len() <= MAX_OPEN_JOBS,
+        "at most one problem for an entry"
+    );
     problems.iter().for_each(|problem| useful(problem));
 }
 
@@ -183,7 +186,9 @@ pub(crate) fn topic(data: &[u8]) {
 }
 
 /// What is read has one text, and that text reads the same again.
-fn named<T: FromStr<Err: std::error::Error + 'static> + Display + PartialEq + Debug>(text: &str) -> Option<T> {
+fn named<T: FromStr<Err: std::error::Error + 'static> + Display + PartialEq + Debug>(
+    text: &str,
+) -> Option<T> {
     match text.parse::<T>() {
         Ok(id) => {
             let again = id.to_string().parse::<T>();

@@ -83,7 +83,13 @@ fn every_target_has_a_folder_and_every_folder_a_target() {
     let named: BTreeSet<_> = targets().map(|target| target.name.to_owned()).collect();
     let entries = std::fs::read_dir(corpus()).expect("the corpus is there");
     let found: BTreeSet<_> = entries
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a plain name"))
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a plain name")
+        })
         .collect();
     assert_eq!(found, named);
     assert_eq!(named.len(), targets().count(), "names differ");

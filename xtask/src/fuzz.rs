@@ -54,7 +54,12 @@ pub(crate) fn run(options: &Options<'_>) -> anyhow::Result<ExitCode> {
     let driver = build(chosen.iter().any(|name| of_a_program(name)))?;
     let mut broken = Vec::new();
     for (number, name) in chosen.iter().enumerate() {
-        println!("[{}/{}] {name} for {} s …", number + 1, chosen.len(), options.seconds);
+        println!(
+            "[{}/{}] {name} for {} s …",
+            number + 1,
+            chosen.len(),
+            options.seconds
+        );
         let search = Search::new(&driver, name)?;
         match search.run(options.seconds)? {
             None => println!("    nothing found; {}", search.figures()),
@@ -70,9 +75,15 @@ pub(crate) fn run(options: &Options<'_>) -> anyhow::Result<ExitCode> {
     if broken.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\n{} target(s) are broken. Replay, on the stable compiler and without the driver:", broken.len());
+    println!(
+        "\n{} target(s) are broken. Replay, on the stable compiler and without the driver:",
+        broken.len()
+    );
     for (name, input) in broken {
-        println!("  TARGET={name} cargo test -p fuzz-targets --test corpus   # {}", input.display());
+        println!(
+            "  TARGET={name} cargo test -p fuzz-targets --test corpus   # {}",
+            input.display()
+        );
     }
     println!("Commit the input with its fix: the corpus is replayed by every `cargo xtask test`.");
     Ok(ExitCode::FAILURE)
@@ -107,7 +118,9 @@ fn choose(all: &[String], target: Option<&str>) -> anyhow::Result<Vec<String>> {
 
 /// A target of a program: building it with coverage takes minutes, so it is only done where it is asked for.
 fn of_a_program(name: &str) -> bool {
-    ["agent-", "loadtest-", "server-"].iter().any(|prefix| name.starts_with(prefix))
+    ["agent-", "loadtest-", "server-"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// Builds the driver with coverage and gives its path.
@@ -136,7 +149,10 @@ fn build(programs: bool) -> anyhow::Result<PathBuf> {
 
 /// The machine's own triple: given by name, build scripts and macros are built without coverage.
 fn host() -> anyhow::Result<String> {
-    let output = Command::new("rustc").arg("-vV").output().context("cannot start rustc")?;
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .output()
+        .context("cannot start rustc")?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not say its host")?.to_owned())
@@ -213,7 +229,9 @@ impl<'a> Search<'a> {
         };
         let small = self.minimized(&crash)?;
         let content = fs::read(&small).with_context(|| format!("cannot read {}", small.display()))?;
-        let kept = corpus().join(self.name).join(format!("found-{}", digest(&content)));
+        let kept = corpus()
+            .join(self.name)
+            .join(format!("found-{}", digest(&content)));
         fs::write(&kept, content).with_context(|| format!("cannot write {}", kept.display()))?;
         Ok(Some(kept))
     }
@@ -250,9 +268,17 @@ impl<'a> Search<'a> {
         }
         let before = files(&merged)?;
         let mut arguments = Self::limits();
-        arguments.extend(["-merge=1".to_owned(), merged.display().to_string(), self.found.display().to_string()]);
+        arguments.extend([
+            "-merge=1".to_owned(),
+            merged.display().to_string(),
+            self.found.display().to_string(),
+        ]);
         if !self.driver(&arguments, &self.log.with_extension("merge.log"))? {
-            bail!("the inputs of {} can't be merged; log: {}", self.name, self.log.display());
+            bail!(
+                "the inputs of {} can't be merged; log: {}",
+                self.name,
+                self.log.display()
+            );
         }
         let mut kept = 0;
         for name in files(&merged)? {
@@ -262,7 +288,8 @@ impl<'a> Search<'a> {
                 continue;
             }
             let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            fs::write(folder.join(format!("reach-{}", digest(&content))), content).context("cannot write the corpus")?;
+            fs::write(folder.join(format!("reach-{}", digest(&content))), content)
+                .context("cannot write the corpus")?;
             kept += 1;
         }
         Ok(kept)
@@ -289,7 +316,9 @@ fn newest(folder: &Path, begun: Instant) -> anyhow::Result<Option<PathBuf>> {
             .and_then(|time| time.elapsed().ok())
             .unwrap_or(Duration::MAX);
         // A second of tolerance: the file system's clock is coarse.
-        if age <= begun.elapsed() + Duration::from_secs(1) && newest.as_ref().is_none_or(|(least, _)| age < *least) {
+        if age <= begun.elapsed() + Duration::from_secs(1)
+            && newest.as_ref().is_none_or(|(least, _)| age < *least)
+        {
             newest = Some((age, path));
         }
     }
@@ -332,7 +361,10 @@ mod tests {
         assert_eq!(choose(&all, Some("wire-event")).unwrap(), ["wire-event"]);
         assert_eq!(choose(&all, None).unwrap(), all);
         let error = choose(&all, Some("wire-evnt")).unwrap_err().to_string();
-        assert!(error.contains("wire-evnt") && error.contains("wire-event"), "{error}");
+        assert!(
+            error.contains("wire-evnt") && error.contains("wire-event"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -73,9 +73,20 @@ pub(crate) fn run(options: &Options<'_>) -> anyhow::Result<ExitCode> {
     bench.shipped_code_passes(&table, &mutants)?;
     let mut rows = Vec::new();
     for (number, mutant) in mutants.iter().enumerate() {
-        println!("[{}/{}] {}: {} …", number + 1, mutants.len(), mutant.name, mutant.breaks);
+        println!(
+            "[{}/{}] {}: {} …",
+            number + 1,
+            mutants.len(),
+            mutant.name,
+            mutant.breaks
+        );
         let row = bench.try_mutant(mutant, proof_of(&table, mutant)?)?;
-        println!("    {} in {:.0} s: {}", row.outcome, row.seconds, first_line(&row.detail));
+        println!(
+            "    {} in {:.0} s: {}",
+            row.outcome,
+            row.seconds,
+            first_line(&row.detail)
+        );
         rows.push(row);
     }
     bench.tree.refresh()?;
@@ -94,7 +105,12 @@ fn proof_of<'a>(table: &'a Table, mutant: &Mutant) -> anyhow::Result<&'a Proof> 
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(200)
+        .collect()
 }
 
 /// The copy, and where things are built.
@@ -169,7 +185,10 @@ impl Bench {
     /// A proof that fails anyway finds everything.
     fn shipped_code_passes(&self, table: &Table, mutants: &[Mutant]) -> anyhow::Result<()> {
         for (name, proof) in &table.proof {
-            let mut with = mutants.iter().filter(|mutant| mutant.proof == *name).map(|mutant| &mutant.env);
+            let mut with = mutants
+                .iter()
+                .filter(|mutant| mutant.proof == *name)
+                .map(|mutant| &mutant.env);
             let Some(first) = with.next() else { continue };
             let mut envs = vec![first];
             for env in with {
@@ -219,7 +238,10 @@ fn row(mutant: &Mutant, outcome: Outcome, took: Duration) -> Row {
 
 /// The table of results.
 fn close(rows: &[Row]) -> ExitCode {
-    println!("\n{:<26} {:<8} {:<9} {:>7}  judgement", "mutant", "proof", "outcome", "seconds");
+    println!(
+        "\n{:<26} {:<8} {:<9} {:>7}  judgement",
+        "mutant", "proof", "outcome", "seconds"
+    );
     for row in rows {
         println!(
             "{:<26} {:<8} {:<9} {:>7.0}  {}",
@@ -262,7 +284,10 @@ mod tests {
         let found = || row(&mutant(), Outcome::Found("lost".to_owned()), Duration::ZERO);
         assert_eq!(close(&[found()]), ExitCode::SUCCESS);
         for outcome in [Outcome::Passed, Outcome::Error("it does not compile".to_owned())] {
-            assert_eq!(close(&[found(), row(&mutant(), outcome, Duration::ZERO)]), ExitCode::FAILURE);
+            assert_eq!(
+                close(&[found(), row(&mutant(), outcome, Duration::ZERO)]),
+                ExitCode::FAILURE
+            );
         }
     }
 }

@@ -46,7 +46,12 @@ pub(crate) fn run(
     let (ended, output) = build.wait(Duration::from_hours(2))?;
     match ended {
         Some(status) if status.success() => {}
-        _ => return Ok(Outcome::Error(format!("it does not compile:\n{}", tail(&output, 25)))),
+        _ => {
+            return Ok(Outcome::Error(format!(
+                "it does not compile:\n{}",
+                tail(&output, 25)
+            )));
+        }
     }
     let report = place.logs.join(format!("{name}.json"));
     let mut words = proof.run.clone();
@@ -152,7 +157,8 @@ impl Step {
             }
             std::thread::sleep(Duration::from_millis(100));
         };
-        let output = std::fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+        let output =
+            std::fs::read(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
         Ok((ended, String::from_utf8_lossy(&output).into_owned()))
     }
 
@@ -201,7 +207,11 @@ mod tests {
             Outcome::Found("judgement: 3 lost".to_owned())
         );
         // It crashed, it judged something else, it said the word elsewhere.
-        for run in ["exit 101", "echo judgement: stuck; exit 1", "echo connection lost; exit 1"] {
+        for run in [
+            "exit 101",
+            "echo judgement: stuck; exit 1",
+            "echo connection lost; exit 1",
+        ] {
             assert!(matches!(outcome("true", run), Outcome::Error(_)), "{run}");
         }
         // A judgement of a proof that passes is none.
@@ -226,22 +236,37 @@ mod tests {
             super::run(&proof, &BTreeMap::new(), &expect, "x", &place).unwrap()
         };
         // `sh -c SCRIPT --report FILE` has the file as $1.
-        assert_eq!(run("echo '{\"lost\": 2}' > $1; exit 1"), Outcome::Found("lost: 2".to_owned()));
-        assert!(matches!(run("exit 1"), Outcome::Error(_)), "the report of the run before is none of this one");
-        assert!(matches!(run("echo '{\"lost\": 0}' > $1; exit 1"), Outcome::Error(_)));
+        assert_eq!(
+            run("echo '{\"lost\": 2}' > $1; exit 1"),
+            Outcome::Found("lost: 2".to_owned())
+        );
+        assert!(
+            matches!(run("exit 1"), Outcome::Error(_)),
+            "the report of the run before is none of this one"
+        );
+        assert!(matches!(
+            run("echo '{\"lost\": 0}' > $1; exit 1"),
+            Outcome::Error(_)
+        ));
     }
 
     #[test]
     fn a_proof_that_does_not_compile_is_an_error_although_it_ends_with_a_failure() {
         let outcome = outcome("echo error: lost; exit 101", "echo judgement: 3 lost; exit 1");
-        assert!(matches!(&outcome, Outcome::Error(why) if why.contains("compile")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Outcome::Error(why) if why.contains("compile")),
+            "{outcome:?}"
+        );
     }
 
     #[test]
     fn a_proof_that_hangs_is_an_error() {
         let begun = Instant::now();
         let outcome = outcome("true", "echo judgement: 3 lost; sleep 60");
-        assert!(matches!(&outcome, Outcome::Error(why) if why.contains("2 s")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Outcome::Error(why) if why.contains("2 s")),
+            "{outcome:?}"
+        );
         assert!(begun.elapsed() < Duration::from_secs(20));
     }
 }

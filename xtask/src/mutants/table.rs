@@ -117,13 +117,38 @@ impl Table {
 }
 
 impl Proof {
-    /// The judgement in an output that says one of `expect`.
+    /// The judgement in an output that says one of `expect`: the line of the judgement, or one of those below it.
     pub(crate) fn finding(&self, output: &str, expect: &[String]) -> Option<String> {
         let judgement = self.judgement.as_ref()?;
-        let mut judgements = output.lines().filter(|line| line.contains(judgement.as_str()));
-        let found = judgements.find(|line| expect.iter().any(|word| line.contains(word.as_str())))?;
-        Some(found.trim().to_owned())
+        let mut head = None;
+        for line in output.lines() {
+            if line.contains(judgement.as_str()) {
+                head = Some((line.trim(), 0));
+            } else if let Some((_, below)) = &mut head {
+                *below += 1;
+            }
+            let Some((judged, below)) = head.filter(|(_, below)| *below <= LINES_OF_A_JUDGEMENT) else {
+                continue;
+            };
+            if !counts_none(line) && expect.iter().any(|word| line.contains(word.as_str())) {
+                let more = if below > 0 {
+                    format!(" {}", line.trim())
+                } else {
+                    String::new()
+                };
+                return Some(format!("{judged}{more}"));
+            }
+        }
+        None
     }
+}
+
+/// So many lines below its first one belong to a judgement.
+const LINES_OF_A_JUDGEMENT: usize = 40;
+
+/// A line of a table that says that there is none, such as `lost   0`.
+fn counts_none(line: &str) -> bool {
+    line.split_whitespace().next_back() == Some("0")
 }
 
 /// The keys of `expect` that a report states to be something.
@@ -185,7 +210,10 @@ mod tests {
         assert!(broken("expect = [\"lost\", \"counted\"]", "expect = []").contains("expect"));
         assert!(broken("judgement = \"SEED=\"", "judgement = \"\"").contains("judgement"));
         assert!(broken("seconds = 60", "secs = 60").contains("secs"));
-        let twice = format!("{TABLE}{}", TABLE.split("[[mutant]]").nth(1).unwrap().replace("name", "name"));
+        let twice = format!(
+            "{TABLE}{}",
+            TABLE.split("[[mutant]]").nth(1).unwrap().replace("name", "name")
+        );
         assert!(Table::parse(&twice).is_err());
         let (head, mutant) = TABLE.split_once("[[mutant]]").unwrap();
         let twice = format!("{head}[[mutant]]{mutant}[[mutant]]{mutant}");
@@ -197,8 +225,18 @@ mod tests {
         let table = Table::parse(TABLE).unwrap();
         let (proof, expect) = (&table.proof["sim"], &table.mutant[0].expect);
         let output = "lost connection to the index\nSEED=3: stuck\n  SEED=7: event 5 was lost\n";
-        assert_eq!(proof.finding(output, expect).as_deref(), Some("SEED=7: event 5 was lost"));
+        assert_eq!(
+            proof.finding(output, expect).as_deref(),
+            Some("SEED=7: event 5 was lost")
+        );
         assert_eq!(proof.finding("error: it was lost\nSEED=3: stuck", expect), None);
+        let table = "SEED=3: broken:\n  lost     0\n  doubled  2\n";
+        assert_eq!(proof.finding(table, expect), None);
+        let table = "SEED=3: broken:\n  lost     1\n";
+        assert_eq!(
+            proof.finding(table, expect).as_deref(),
+            Some("SEED=3: broken: lost     1")
+        );
     }
 
     #[test]
@@ -207,7 +245,10 @@ mod tests {
         let said = |text| reported(&serde_json::from_str(text).unwrap(), &expect);
         assert_eq!(said(r#"{"lost": 0, "outstanding": null, "duplicates": 7}"#), None);
         assert_eq!(said(r#"{"lost": 3}"#).as_deref(), Some("lost: 3"));
-        assert_eq!(said(r#"{"lost": 0, "outstanding": "5 open"}"#).as_deref(), Some("outstanding: \"5 open\""));
+        assert_eq!(
+            said(r#"{"lost": 0, "outstanding": "5 open"}"#).as_deref(),
+            Some("outstanding: \"5 open\"")
+        );
         assert_eq!(said("[]"), None);
     }
 

@@ -48,7 +48,10 @@ impl Tree {
                 make_folder_of(&to)?;
                 fs::copy(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
                 // The copy takes over the time of the original, which may be older than what was built from a mutant.
-                let now = File::options().append(true).open(&to).and_then(|file| touch(&file));
+                let now = File::options()
+                    .append(true)
+                    .open(&to)
+                    .and_then(|file| touch(&file));
                 now.with_context(|| format!("cannot touch {}", to.display()))?;
             }
             wanted.insert(to);
@@ -198,7 +201,10 @@ fn seed_folder(from: &Path, to: &Path) -> io::Result<()> {
                 if fs::copy(&path, &to).is_err() {
                     continue;
                 }
-                File::options().append(true).open(&to)?.set_modified(metadata.modified()?)?;
+                File::options()
+                    .append(true)
+                    .open(&to)?
+                    .set_modified(metadata.modified()?)?;
             }
         }
     }
@@ -210,7 +216,11 @@ mod tests {
     use super::*;
 
     fn git(folder: &Path, arguments: &[&str]) {
-        let status = Command::new("git").current_dir(folder).args(arguments).output().unwrap();
+        let status = Command::new("git")
+            .current_dir(folder)
+            .args(arguments)
+            .output()
+            .unwrap();
         assert!(status.status.success(), "{status:?}");
     }
 
@@ -283,13 +293,25 @@ mod tests {
         fs::write(from.join("debug/.fingerprint/x/dep"), "small").unwrap();
         let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
         let small = from.join("debug/.fingerprint/x/dep");
-        File::options().append(true).open(&small).unwrap().set_modified(old).unwrap();
+        File::options()
+            .append(true)
+            .open(&small)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         seed_target(&from, &to).unwrap();
         let taken = to.join("debug/.fingerprint/x/dep");
         assert_eq!(fs::metadata(&taken).unwrap().modified().unwrap(), old);
         fs::write(&taken, "written anew").unwrap();
-        assert_eq!(fs::read_to_string(&small).unwrap(), "small", "the other folder stays as it was");
-        assert_eq!(fs::metadata(to.join("debug/deps/big.rlib")).unwrap().len(), 100_000);
+        assert_eq!(
+            fs::read_to_string(&small).unwrap(),
+            "small",
+            "the other folder stays as it was"
+        );
+        assert_eq!(
+            fs::metadata(to.join("debug/deps/big.rlib")).unwrap().len(),
+            100_000
+        );
         seed_target(&from, &to).unwrap();
     }
 

@@ -80,8 +80,18 @@ async fn a_slot_changes_hands_behind_the_batch_that_was_begun_under_the_old_term
         () = until_waiting(&mut watcher, 2) => {}
     }
     hold.rollback().await.unwrap();
-    assert!(old.await.unwrap().unwrap().lost_slots.is_empty(), "it was begun in time");
-    assert!(claim.await.unwrap().unwrap().is_some(), "the slot is the other's now");
+    assert!(
+        old.await.unwrap().unwrap().lost_slots.is_empty(),
+        "it was begun in time"
+    );
+    assert!(
+        claim.await.unwrap().unwrap().is_some(),
+        "the slot is the other's now"
+    );
     let late = store.ingest(batch).await.unwrap();
-    assert_eq!(late.lost_slots, [slot], "what the old owner begins from now on is left out");
+    assert_eq!(
+        late.lost_slots,
+        [slot],
+        "what the old owner begins from now on is left out"
+    );
 }
