@@ -7,6 +7,7 @@
 mod effect;
 mod hole;
 pub mod link;
+mod rtt;
 mod sender;
 mod uplink;
 

@@ -2,21 +2,24 @@
 //! the caller.
 //!
 //! A PUBACK proves nothing: only a receipt advances. Receipts never cause a resend, the timer does, with the
-//! one exception of a reported gap.
+//! one exception of a reported gap. The timer is never shorter than the contract's 10 s, and longer where the
+//! server has been seen to take longer ([`crate::rtt`]).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use fleet_domain::{Seq, SpoolId};
 
+use crate::rtt::Rtt;
+
 /// Figures of the sender. The defaults are the contract's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderConfig {
     /// Most events without receipt on their way.
     pub max_window: u16,
-    /// Time without an advance after which is sent again.
+    /// Time without an advance after which is sent again, at least; longer after receipts that took longer.
     pub resend_after: Duration,
-    /// Longest such time after doubling.
+    /// Longest such time, after doubling too.
     pub resend_at_most: Duration,
     /// No PUBACK for so long: reconnect.
     pub puback_within: Duration,
@@ -74,6 +77,9 @@ pub(crate) struct Sender {
     open: Vec<Open>,
     /// Time without an advance after which is sent again, now.
     wait: Duration,
+    /// The timer has sent again since the last advance.
+    stalled: bool,
+    rtt: Rtt,
     resend_at: Option<Duration>,
     /// Nothing is published before; after an error.
     not_before: Option<Duration>,
@@ -91,6 +97,8 @@ impl Sender {
             sent: VecDeque::new(),
             open: Vec::new(),
             wait: config.resend_after,
+            stalled: false,
+            rtt: Rtt::default(),
             resend_at: None,
             not_before: None,
             gap_answered: None,
@@ -104,7 +112,8 @@ impl Sender {
         });
         self.open.clear();
         self.not_before = None;
-        self.wait = self.config.resend_after;
+        self.rtt.forget_sent();
+        self.reset_wait();
         self.start_over();
     }
 
@@ -160,7 +169,8 @@ impl Sender {
         let limit = self.connection.map_or(1, |connection| connection.window_limit);
         let by = usize::try_from(by).unwrap_or(limit);
         self.window = self.window.saturating_add(by).min(limit);
-        self.wait = self.config.resend_after;
+        self.rtt.receipted(spool, through, now);
+        self.reset_wait();
         self.sent.retain(|sent| sent.spool != spool || sent.to > through);
         self.resend_at = (!self.sent.is_empty()).then(|| now + self.wait);
     }
@@ -187,7 +197,7 @@ impl Sender {
 
     /// Whether the timer has sent again since the last advance.
     pub(crate) fn stalled(&self) -> bool {
-        self.wait > self.config.resend_after
+        self.stalled
     }
 
     /// Judges the timers.
@@ -238,6 +248,7 @@ impl Sender {
     }
 
     pub(crate) fn published(&mut self, spool: SpoolId, from: Seq, to: Seq, now: Duration) {
+        self.rtt.published(spool, to, now);
         self.sent.push_back(Sent { spool, from, to });
         self.open.push(Open {
             spool,
@@ -245,14 +256,12 @@ impl Sender {
             since: now,
         });
         if self.resend_at.is_none() {
-            let stalled = self.stalled();
-            self.resend_at = Some(
-                now + if stalled {
-                    self.jittered(self.wait)
-                } else {
-                    self.wait
-                },
-            );
+            let wait = if self.stalled {
+                self.jittered(self.wait)
+            } else {
+                self.wait
+            };
+            self.resend_at = Some(now + wait);
         }
     }
 
@@ -270,7 +279,18 @@ impl Sender {
             .min()
     }
 
+    fn reset_wait(&mut self) {
+        let least = self.config.resend_after;
+        self.wait = self
+            .rtt
+            .patience()
+            .max(least)
+            .min(self.config.resend_at_most.max(least));
+        self.stalled = false;
+    }
+
     fn lengthen_wait(&mut self) {
+        self.stalled = true;
         self.wait = (self.wait * 2).min(self.config.resend_at_most);
     }
 

@@ -203,7 +203,7 @@ impl<D: Disk> Uplink<D> {
         }
         let spool = receipt.spool_id;
         self.rejected(spool, &receipt.rejected, effects);
-        let Some((_, last, before)) = self.spools.order().find(|(id, ..)| *id == spool) else {
+        let Some((last, before)) = self.spools.extent(spool) else {
             // The nil spool of a server that has heard of none, or one that is gone.
             if receipt.unattributed {
                 self.unattributed(receipt, effects);
@@ -262,7 +262,7 @@ impl<D: Disk> Uplink<D> {
     /// since such a receipt may come twice: that event must be on its way, and either the receipt speaks of
     /// just that state or the timer has sent it again in vain.
     fn unattributed(&mut self, receipt: &Receipt, effects: &mut Vec<LinkEffect>) {
-        let Some((spool, _, receipted)) = self.oldest_open() else {
+        let Some((spool, _, receipted)) = self.spools.oldest_open() else {
             return;
         };
         let seq = receipted + 1;
@@ -368,13 +368,8 @@ impl<D: Disk> Uplink<D> {
         });
     }
 
-    /// The oldest spool that is not settled: id, last position, receipted.
-    fn oldest_open(&self) -> Option<(SpoolId, Seq, Seq)> {
-        self.spools.order().find(|(_, last, receipted)| receipted < last)
-    }
-
     fn publish(&mut self, now: Duration, effects: &mut Vec<LinkEffect>) {
-        while let Some((spool, last, receipted)) = self.oldest_open() {
+        while let Some((spool, last, receipted)) = self.spools.oldest_open() {
             let Some((connection, seq)) = self.sender.next(spool, receipted, last, now) else {
                 return;
             };

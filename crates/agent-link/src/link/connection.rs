@@ -337,7 +337,13 @@ impl Connection<'_> {
                 let position = self.given.pop_front().flatten();
                 self.open.insert(packet, position);
             }
-            Event::Outgoing(Outgoing::Disconnect) => return Ok(Some(End::Shutdown)),
+            Event::Outgoing(Outgoing::Disconnect) if self.leaving.is_some() => {
+                return Ok(Some(End::Shutdown));
+            }
+            // The client says so by itself when the broker breaks the protocol, with a topic alias for example.
+            Event::Outgoing(Outgoing::Disconnect) => {
+                return Err(Stop::Because("the broker has broken the protocol".to_owned()));
+            }
             Event::Incoming(Packet::ConnAck(connack)) => {
                 self.connack = Some(connack);
                 let filters = [Channel::Receipts, Channel::Commands]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::bench::{answer, receipt, spool_id};
 use crate::broker::{Broker, connack, slot};
 
-fn start(port: u16) -> (LinkHandle, mpsc::Receiver<LinkEvent>) {
+pub(crate) fn start(port: u16) -> (LinkHandle, mpsc::Receiver<LinkEvent>) {
     let plant = "plant-1".parse().unwrap();
     let device = "bench-07".parse().unwrap();
     let mut config = LinkConfig::new(plant, device, "127.0.0.1".to_owned(), port, 5);
@@ -28,14 +28,14 @@ fn start(port: u16) -> (LinkHandle, mpsc::Receiver<LinkEvent>) {
     })
 }
 
-async fn next(events: &mut mpsc::Receiver<LinkEvent>) -> LinkEvent {
+pub(crate) async fn next(events: &mut mpsc::Receiver<LinkEvent>) -> LinkEvent {
     timeout(Duration::from_secs(20), events.recv())
         .await
         .expect("an event in time")
         .expect("the link runs")
 }
 
-fn event(handle: &LinkHandle, connection: u64, seq: Seq) {
+pub(crate) fn event(handle: &LinkHandle, connection: u64, seq: Seq) {
     let position = Position {
         spool: spool_id(1),
         seq,

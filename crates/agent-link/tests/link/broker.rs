@@ -37,9 +37,14 @@ impl Broker {
 
     /// Accepts a connection up to the presence. Gives the packets that came: CONNECT, SUBSCRIBE, presence.
     pub(crate) async fn welcome(&self, session_present: bool) -> (Peer, [Packet; 3]) {
+        self.welcome_with(session_present, Offer::default()).await
+    }
+
+    /// The same with other limits.
+    pub(crate) async fn welcome_with(&self, session_present: bool, offer: Offer) -> (Peer, [Packet; 3]) {
         let mut peer = self.accept().await;
         let connect = peer.read().await.unwrap();
-        peer.write(connack(ConnectReturnCode::Success, session_present))
+        peer.write(connack_with(ConnectReturnCode::Success, session_present, offer))
             .await;
         let subscribe = peer.read().await.unwrap();
         let Packet::Subscribe(asked) = &subscribe else {
@@ -58,13 +63,33 @@ impl Broker {
     }
 }
 
+/// The limits that a broker states.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer {
+    pub(crate) receive_max: Option<u16>,
+    pub(crate) max_packet_size: Option<u32>,
+}
+
+impl Default for Offer {
+    fn default() -> Self {
+        Self {
+            receive_max: Some(12),
+            max_packet_size: Some(100_000),
+        }
+    }
+}
+
 pub(crate) fn connack(code: ConnectReturnCode, session_present: bool) -> Packet {
+    connack_with(code, session_present, Offer::default())
+}
+
+fn connack_with(code: ConnectReturnCode, session_present: bool, offer: Offer) -> Packet {
     let properties = ConnAckProperties {
         session_expiry_interval: None,
-        receive_max: Some(12),
+        receive_max: offer.receive_max,
         max_qos: None,
         retain_available: None,
-        max_packet_size: Some(100_000),
+        max_packet_size: offer.max_packet_size,
         assigned_client_identifier: None,
         topic_alias_max: None,
         reason_string: None,
@@ -113,6 +138,17 @@ impl Peer {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
+    /// The same; says whether the bench still reads.
+    pub(crate) async fn try_write(&mut self, packet: Packet) -> bool {
+        let mut bytes = BytesMut::new();
+        packet.write(&mut bytes, None).unwrap();
+        self.stream.write_all(&bytes).await.is_ok()
+    }
+
+    pub(crate) async fn write_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
     /// DISCONNECT with a reason code. The client library writes it in a form that it can't read itself.
     pub(crate) async fn disconnect(&mut self, reason: u8) {
         self.stream.write_all(&[0xE0, 2, reason, 0]).await.unwrap();
@@ -125,6 +161,14 @@ impl Peer {
             properties: None,
         }))
         .await;
+    }
+
+    /// As [`Peer::send`], to a bench that may close before it has read everything.
+    pub(crate) async fn send_some(&mut self, pkid: u16, channel: &str, payload: Vec<u8>) {
+        let topic = format!("vds/v1/plant-1/{}/bench-07/{channel}", slot());
+        let mut publish = Publish::new(topic, QoS::AtLeastOnce, payload, None);
+        publish.pkid = pkid;
+        self.try_write(Packet::Publish(publish)).await;
     }
 
     pub(crate) async fn send(&mut self, pkid: u16, channel: &str, payload: Vec<u8>) {

@@ -5,5 +5,7 @@
 mod adapter;
 mod bench;
 mod broker;
+mod hostile;
 mod sending;
 mod syncing;
+mod traffic;
