@@ -292,11 +292,11 @@ mod tests {
     }
 
     #[test]
-    fn a_million_names_leave_nothing_behind_and_known_benches_go_on() {
+    fn names_that_are_made_up_leave_nothing_behind_and_known_benches_go_on() {
         let mut gate = gate();
         let mut taken = 0;
-        for n in 0..1_000_000_u32 {
-            let now = Duration::from_micros(u64::from(n) * 100);
+        for n in 0..200_000_u32 {
+            let now = Duration::from_micros(u64::from(n) * 500);
             if pass(&mut gate, &format!("stranger-{n}"), now) == Passage::Taken {
                 taken += 1;
             }
