@@ -176,7 +176,7 @@ struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
             .arg(folder.path())
@@ -192,7 +192,7 @@ impl SmallDisk {
     /// Another program takes every block that is left.
     fn fill(&self) {
         use std::io::Write as _;
-        let mut file = std::fs::File::create(self.0.path().join("somebody-else")).unwrap();
+        let mut file = std::fs::File::create(self.0.path().join("somebody-else")).expect("a file");
         let block = [0; 4096];
         while file.write_all(&block).is_ok() {}
     }
