@@ -126,13 +126,13 @@ async fn run_until_signal(config: Config) -> Result<(), AgentError> {
                 tracing::warn!("asked to end twice: ending at once");
                 std::process::exit(1);
             });
-            agent::run(config, stop).await
+            Box::pin(agent::run(config, stop)).await
         }
         (terminate, interrupt) => {
             for error in [terminate.err(), interrupt.err()].into_iter().flatten() {
                 tracing::warn!(%error, "signals can't be heard: an end is not an orderly one");
             }
-            let ended = agent::run(config, stop).await;
+            let ended = Box::pin(agent::run(config, stop)).await;
             drop(ask);
             ended
         }
