@@ -7,16 +7,15 @@ use std::time::Duration;
 use fleet_domain::{BenchReport, DeviceId, Slot, StoreGeneration};
 use fleet_store::{
     Inbound, InboundMessage, IngestBatch, IngestOutcome, ReceiptRow, SlotTerm, Store, StoreError,
-    SyncAnswerRow,
 };
 use fleet_wire::Channel;
-use fleet_wire::limits::MAX_ANSWER_REJECTIONS;
-use fleet_wire::receipt::{Receipt, ReceiptMessage, Rejection, SpoolAnswer, SyncAnswer};
+use fleet_wire::receipt::ReceiptMessage;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::decode::{Decoded, wire_code};
+use super::answers::{pace, sync_answer};
+use super::decode::Decoded;
 use super::gate::{Gate, Passage};
 use super::receipts::Pacer;
 use super::session::{Arrival, Buffered, Handed};
@@ -40,8 +39,6 @@ const NAMES_EVERY: Duration = Duration::from_secs(5);
 const GATE_WITHIN: Duration = Duration::from_secs(5);
 /// Alarms of the gate that are raised behind one batch; at each of the next ones more.
 const GATE_ALARMS: usize = 4;
-/// Least time between two rounds of receipts that no commit has caused.
-const RECEIPT_ROUND: Duration = Duration::from_millis(20);
 
 pub(super) struct Committer {
     pub(super) store: Arc<dyn Store>,
@@ -230,7 +227,7 @@ impl Committer {
 
     /// Raises what the gate has to tell.
     async fn tell_of_the_gate(&mut self) {
-        for alarm in self.gate.take_alarms().into_iter().take(GATE_ALARMS) {
+        for alarm in self.gate.take_alarms(GATE_ALARMS) {
             tracing::warn!(?alarm, "alarm");
             self.metrics.ingest.alarms(alarm.kind, 1);
             let raised = self.store.raise_alarm(&alarm, fleet_clock::wall_now());
@@ -501,95 +498,4 @@ fn decode_all(arrivals: &[Arrival], traced: bool) -> (Decoded, Vec<Span>) {
         spans.push(span);
     }
     (decoded, spans)
-}
-
-fn rejections(rows: &[fleet_domain::Rejection]) -> Vec<Rejection> {
-    rows.iter()
-        .map(|row| Rejection {
-            seq: row.seq,
-            code: wire_code(row.code),
-        })
-        .collect()
-}
-
-fn receipt(row: ReceiptRow) -> (DeviceId, Receipt) {
-    let receipt = Receipt {
-        store_generation: row.generation,
-        spool_id: row.spool,
-        through: row.through,
-        rejected: rejections(&row.rejected),
-        gap: row.gap,
-        unattributed: row.unattributed,
-    };
-    (row.device, receipt)
-}
-
-fn sync_answer(row: SyncAnswerRow) -> SyncAnswer {
-    // A bench with many rejected events in many spools hears of the rest by the next answer.
-    let mut room = MAX_ANSWER_REJECTIONS;
-    let spools = row
-        .spools
-        .into_iter()
-        .map(|spool| {
-            let mut rejected = rejections(&spool.rejected);
-            rejected.truncate(room);
-            room -= rejected.len();
-            SpoolAnswer {
-                spool_id: spool.spool,
-                through: spool.through,
-                rejected,
-            }
-        })
-        .collect();
-    SyncAnswer {
-        number: row.number,
-        store_generation: row.generation,
-        spools,
-        bench_restored: row.bench_restored,
-    }
-}
-
-async fn pace(
-    mut rows: mpsc::UnboundedReceiver<ReceiptRow>,
-    mut pacer: Pacer,
-    outbound: Outbound,
-    metrics: Metrics,
-) {
-    let began = Instant::now();
-    let mut last_round = began;
-    loop {
-        // With a thousand benches one is due in nearly every millisecond: rounds keep wake-ups few.
-        let next = pacer
-            .next()
-            .map(|next| (began + next).max(last_round + RECEIPT_ROUND));
-        let row = match next {
-            None => match rows.recv().await {
-                Some(row) => Some(row),
-                None => return,
-            },
-            Some(next) => match tokio::time::timeout_at(next, rows.recv()).await {
-                Ok(Some(row)) => Some(row),
-                Ok(None) => return,
-                Err(_) => None,
-            },
-        };
-        if let Some(row) = row {
-            let (device, receipt) = receipt(row);
-            pacer.add(device, receipt);
-            // What came with the same commit goes together.
-            while let Ok(row) = rows.try_recv() {
-                let (device, receipt) = self::receipt(row);
-                pacer.add(device, receipt);
-            }
-        }
-        last_round = Instant::now();
-        for (device, receipt) in pacer.due(began.elapsed()) {
-            metrics.ingest.receipts.inc();
-            outbound.publish(
-                &device,
-                Channel::Receipts,
-                ReceiptMessage::Receipt(receipt).encode(),
-            );
-        }
-    }
 }

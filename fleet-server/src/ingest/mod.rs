@@ -10,6 +10,7 @@
 //! Nothing here decides what is recorded: that is the ledger's planner, inside the store's transaction.
 //! The keeper shares the slots with the other replicas; lists for benches of theirs go by the publisher.
 
+mod answers;
 mod committer;
 pub(crate) mod decode;
 pub(crate) mod gate;
