@@ -14,24 +14,35 @@ use spool::sim::{Image, SimDisk};
 use spool::{Limits, Position, SpoolError, Spools};
 use uuid::Uuid;
 
-use crate::server::{self, Key};
+use crate::message::{self, Key};
 
-/// The wall clock of a moment of the run.
+/// The true wall clock of a moment of the run.
 pub(crate) fn wall(now: Duration) -> Timestamp {
-    Timestamp::UNIX_EPOCH + SignedDuration::try_from(now).unwrap_or_default()
+    Timestamp::constant(1_780_000_000, 0) + SignedDuration::try_from(now).unwrap_or_default()
 }
 
-/// What must be true of a bench's events in the end.
+/// What was done about an event, for the judge.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Begun {
+        key: Key,
+        id: EventId,
+        marker: u64,
+        refused: bool,
+    },
+    Counted(Key),
+}
+
+/// What must be true of the benches' events in the end.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
+    /// What the benches did, in order.
+    pub(crate) notes: Vec<Note>,
     /// Counted: must be stored.
     pub(crate) counted: BTreeMap<Key, u64>,
-    /// Counted once, then its disk was restored to an older state: may be stored.
+    /// Counted once, then its disk was restored to an older state, or nobody could say which event it was: may be
+    /// missing.
     pub(crate) forgiven: BTreeSet<Key>,
-    /// Every content that was ever tried at a place.
-    pub(crate) tried: BTreeMap<Key, BTreeSet<u64>>,
-    /// Spools by age, by bench.
-    pub(crate) begun: Vec<Vec<SpoolId>>,
     /// Markers of events that the server refuses.
     pub(crate) refused: BTreeSet<u64>,
     pub(crate) markers: u64,
@@ -57,6 +68,8 @@ pub(crate) struct Bench {
     pub(crate) half_open: bool,
     /// It is down, and its start is on the way.
     pub(crate) starting: bool,
+    /// How far its wall clock is off.
+    pub(crate) clock_off: SignedDuration,
     /// An old image of the disk, and what had counted then.
     pub(crate) image: Option<(Image, BTreeSet<Key>)>,
     limits: Limits,
@@ -75,9 +88,17 @@ impl Bench {
             connection: None,
             half_open: false,
             starting: false,
+            clock_off: SignedDuration::ZERO,
             image: None,
             limits,
         }
+    }
+
+    /// Its own clock.
+    pub(crate) fn wall(&self, now: Duration) -> Timestamp {
+        wall(now)
+            .checked_add(self.clock_off)
+            .unwrap_or_else(|_| wall(now))
     }
 
     /// Starts the agent: what the disk holds, then a new spool with its first event.
@@ -88,10 +109,10 @@ impl Bench {
         now: Duration,
         truth: &mut Truth,
     ) -> Result<(), Dies> {
-        let (spools, _) = Spools::open(self.disk.clone(), self.limits, wall(now)).map_err(|_| Dies)?;
+        let (spools, _) = Spools::open(self.disk.clone(), self.limits, self.wall(now)).map_err(|_| Dies)?;
         let config = UplinkConfig {
-            plant: server::plant(),
-            device: server::device(self.index),
+            plant: message::plant(),
+            device: message::device(self.index),
             sender: SenderConfig::default(),
         };
         let run_id = ids();
@@ -116,7 +137,6 @@ impl Bench {
         let process = self.process.as_mut().ok_or(Dies)?;
         let spool = SpoolId(ids());
         process.uplink.begin(spool).map_err(|_| Dies)?;
-        truth.begun[self.index].push(spool);
         truth.markers += 1;
         let marker = truth.markers;
         let body = EventBody::AgentStarted(AgentStarted {
@@ -126,7 +146,7 @@ impl Bench {
             equipment: Equipment::default(),
             reason: reason.to_owned(),
         });
-        self.append(marker, &body, ids, now, truth)?;
+        self.append((marker, false), &body, ids, now, truth)?;
         self.sync(truth)
     }
 
@@ -140,7 +160,8 @@ impl Bench {
         truth.markers += 1;
         let marker = truth.markers;
         let mut code = marker.to_string();
-        if marker.is_multiple_of(50) {
+        let refused = marker.is_multiple_of(50);
+        if refused {
             truth.refused.insert(marker);
             code.push_str("/refused");
         }
@@ -154,30 +175,32 @@ impl Bench {
             code,
             detail: None,
         });
-        self.append(marker, &body, ids, now, truth)
+        self.append((marker, refused), &body, ids, now, truth)
     }
 
     fn append(
         &mut self,
-        marker: u64,
+        (marker, refused): (u64, bool),
         body: &EventBody,
         ids: &mut impl FnMut() -> Uuid,
         now: Duration,
         truth: &mut Truth,
     ) -> Result<(), Dies> {
+        let (id, time) = (EventId(ids()), self.wall(now));
         let process = self.process.as_mut().ok_or(Dies)?;
         let draft = EventDraft {
-            id: EventId(ids()),
+            id,
             vin: None,
-            time: wall(now),
+            time,
             traceparent: None,
         };
         if let Some(next) = process.uplink.spools().next_position() {
-            truth
-                .tried
-                .entry((self.index, next.spool, next.seq))
-                .or_default()
-                .insert(marker);
+            truth.notes.push(Note::Begun {
+                key: (self.index, next.spool, next.seq),
+                id,
+                marker,
+                refused,
+            });
         }
         match process.uplink.append(&draft, body) {
             Ok(position) => {
@@ -196,9 +219,9 @@ impl Bench {
         match process.uplink.sync() {
             Ok(()) => {
                 for (position, marker) in process.appended.drain(..) {
-                    truth
-                        .counted
-                        .insert((self.index, position.spool, position.seq), marker);
+                    let key = (self.index, position.spool, position.seq);
+                    truth.notes.push(Note::Counted(key));
+                    truth.counted.insert(key, marker);
                 }
                 Ok(())
             }
@@ -208,10 +231,11 @@ impl Bench {
     }
 
     pub(crate) fn handle(&mut self, input: LinkInput, now: Duration) -> Vec<LinkEffect> {
+        let wall = self.wall(now);
         let Some(process) = self.process.as_mut() else {
             return Vec::new();
         };
-        process.uplink.handle(input, now, wall(now))
+        process.uplink.handle(input, now, wall)
     }
 
     /// What the agent states.

@@ -1,9 +1,12 @@
-//! The broker: persistent sessions on both sides, order per publisher inside a connection, and its vices.
+//! The broker: persistent sessions on both sides, order per publisher inside a connection, take-over, acknowledgements
+//! by hand, and its vices.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use crate::server::{Down, Message};
+use fleet_domain::Slot;
+
+use crate::message::{Down, Message};
 
 /// How long a receipt or an answer waits for a bench that is away.
 pub(crate) const EXPIRY: Duration = Duration::from_mins(1);
@@ -20,51 +23,83 @@ pub(crate) struct Session {
     pub(crate) last_down: Duration,
 }
 
+/// The session of a slot: one client id, whoever uses it.
+#[derive(Debug, Default)]
+pub(crate) struct SlotSession {
+    /// The replica that is connected, and the number of its connection.
+    pub(crate) connection: Option<(usize, u64)>,
+    /// Not delivered yet, oldest first.
+    waiting: VecDeque<Message>,
+    /// Delivered on this connection and not acknowledged, oldest first.
+    unacknowledged: VecDeque<Message>,
+    /// Nothing arrives earlier on this connection.
+    pub(crate) last: Duration,
+}
+
+impl SlotSession {
+    /// What is to be delivered now, in order, at most `window` unacknowledged.
+    pub(crate) fn deliver(&mut self, window: usize) -> Option<Message> {
+        if self.connection.is_none() || self.unacknowledged.len() >= window {
+            return None;
+        }
+        let message = self.waiting.pop_front()?;
+        self.unacknowledged.push_back(message.clone());
+        Some(message)
+    }
+
+    /// The connection ends: what was not acknowledged comes first on the next one.
+    pub(crate) fn disconnect(&mut self) -> Option<(usize, u64)> {
+        while let Some(message) = self.unacknowledged.pop_back() {
+            self.waiting.push_front(message);
+        }
+        self.last = Duration::ZERO;
+        self.connection.take()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Broker {
     pub(crate) up: bool,
     pub(crate) sessions: Vec<Session>,
-    /// For the server's session, oldest first.
-    pub(crate) waiting: VecDeque<Message>,
-    /// Delivered to the server and not acknowledged, oldest first.
-    pub(crate) unacknowledged: VecDeque<Message>,
-    /// Counts the server's connections.
-    pub(crate) server_connection: u64,
-    pub(crate) last_to_server: Duration,
+    pub(crate) slots: BTreeMap<Slot, SlotSession>,
+    /// Above it a message is dropped, and was acknowledged all the same.
+    pub(crate) queue_limit: usize,
 }
 
 impl Broker {
-    pub(crate) fn new(benches: usize) -> Self {
+    pub(crate) fn new(benches: usize, queue_limit: usize) -> Self {
         Self {
             up: true,
             sessions: (0..benches).map(|_| Session::default()).collect(),
-            ..Self::default()
+            slots: BTreeMap::new(),
+            queue_limit,
         }
     }
 
-    /// The server's connection ends: what it did not acknowledge comes first on the next one.
-    pub(crate) fn server_gone(&mut self) {
-        self.server_connection += 1;
-        while let Some(message) = self.unacknowledged.pop_back() {
-            self.waiting.push_front(message);
+    /// A message for a slot. False: it was dropped.
+    pub(crate) fn enqueue(&mut self, slot: Slot, message: Message) -> bool {
+        let session = self.slots.entry(slot).or_default();
+        let room = session.waiting.len() < self.queue_limit;
+        if room {
+            session.waiting.push_back(message);
         }
+        room
     }
 
-    /// An acknowledgement of the server.
-    pub(crate) fn acknowledged(&mut self, connection: u64, id: u64) {
-        if connection == self.server_connection {
-            self.unacknowledged.retain(|message| message.id != id);
+    /// An acknowledgement of a replica; of a connection that is gone it says nothing.
+    pub(crate) fn acknowledged(&mut self, slot: Slot, connection: u64, id: u64) {
+        if let Some(session) = self.slots.get_mut(&slot)
+            && session
+                .connection
+                .is_some_and(|(_, current)| current == connection)
+        {
+            session.unacknowledged.retain(|message| message.id != id);
         }
     }
 
     /// Killed, and its data lost.
     pub(crate) fn crash(&mut self) {
-        let benches = self.sessions.len();
-        let server_connection = self.server_connection + 1;
-        *self = Self {
-            server_connection,
-            ..Self::new(benches)
-        };
+        *self = Self::new(self.sessions.len(), self.queue_limit);
         self.up = false;
     }
 }

@@ -4,21 +4,23 @@ use std::time::Duration;
 
 use crate::rng::Rng;
 
-/// A rule broken on purpose, to see that the model notices.
+/// A rule that the world around the shipped code breaks on purpose, to see that the judgement notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
     /// The bench takes a PUBACK for a receipt.
     DeleteOnPuback,
     /// The server sends receipts before its commit.
     ReceiptBeforeCommit,
-    /// The server takes an event above the next position.
-    TakeGaps,
+    /// The server acknowledges to the broker before its commit, and counts on it.
+    AcknowledgeBeforeCommit,
     /// The bench ignores a `through` that is lower than what it heard.
     IgnoreLowerThrough,
     /// A spool's first event does not name its predecessor.
     NoPredecessor,
-    /// A redelivered message is stored again.
-    StoreDuplicates,
+    /// A slot gets a new term while a transaction of the old one runs.
+    TermWithoutLock,
+    /// Messages of a slot that was lost are acknowledged.
+    AcknowledgeLostSlots,
 }
 
 /// Chances are of a thousand.
@@ -45,6 +47,15 @@ pub(crate) struct Plan {
     pub(crate) receipt_again: u64,
     pub(crate) late_from_old_connection: u64,
     pub(crate) crash_in_commit: u64,
+    /// Messages that a slot's session has unacknowledged at once.
+    pub(crate) window: usize,
+    /// Messages that wait for a slot before the broker drops them.
+    pub(crate) queue_limit: usize,
+    /// Transactions that take long.
+    pub(crate) slow_commit: u64,
+    pub(crate) replicas: usize,
+    pub(crate) freezes: bool,
+    pub(crate) clock_jumps: bool,
     pub(crate) restores_database: bool,
     pub(crate) restores_disk: bool,
     pub(crate) disk_errors: bool,
@@ -78,6 +89,12 @@ impl Plan {
             receipt_again,
             late_from_old_connection: late,
             crash_in_commit: crash,
+            window: [1, 10, 1_000][usize::try_from(rng.below(3)).unwrap_or(0)],
+            queue_limit: [20, 200, usize::MAX][usize::try_from(rng.below(3)).unwrap_or(0)],
+            slow_commit: if rng.chance(500) { 0 } else { rng.below(100) },
+            replicas: 1 + usize::from(rng.chance(700)),
+            freezes: rng.chance(600),
+            clock_jumps: rng.chance(300),
             restores_database: rng.chance(500),
             restores_disk: rng.chance(300),
             disk_errors: rng.chance(400),
@@ -97,10 +114,26 @@ impl Plan {
             receipt_again: 0,
             late_from_old_connection: 0,
             crash_in_commit: 0,
+            queue_limit: usize::MAX,
+            slow_commit: 0,
+            replicas: 1,
+            freezes: false,
+            clock_jumps: false,
             restores_database: false,
             restores_disk: false,
             disk_errors: false,
             ..Self::of(rng, None)
+        }
+    }
+    /// One bench for half a minute: short enough to be run again for each of its writes.
+    pub(crate) fn short(rng: &mut Rng) -> Self {
+        Self {
+            benches: 1,
+            disturbed: Duration::from_secs(30),
+            pause_ms: 1_000,
+            segment_bytes: 2_000,
+            keep_receipted: Duration::from_secs(5),
+            ..Self::quiet(rng)
         }
     }
 }

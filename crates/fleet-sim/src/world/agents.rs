@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Action, World};
 use crate::bench::Dies;
+use crate::message::{Body, Message};
 use crate::plan::Mutant;
-use crate::server::{Body, Message};
 
 impl World {
     pub(super) fn start(&mut self, bench: usize) {
@@ -286,7 +286,7 @@ impl World {
         if !self.process(bench, process) {
             return;
         }
-        let wall = crate::bench::wall(self.now);
+        let wall = self.benches[bench].wall(self.now);
         if let Some(process) = self.benches[bench].process.as_mut() {
             // An error is an alarm; the next sync says whether anything still counts.
             let _ = process.uplink.compact(wall);
@@ -305,7 +305,7 @@ impl World {
                 .as_ref()
                 .and_then(|p| p.uplink.generation());
             let receipt = fleet_wire::receipt::Receipt {
-                store_generation: generation.unwrap_or(self.database.generation),
+                store_generation: generation.unwrap_or(self.database.generation()),
                 spool_id: position.spool,
                 through: position.seq,
                 rejected: Vec::new(),

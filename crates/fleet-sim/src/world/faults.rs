@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use fleet_domain::StoreGeneration;
+use fleet_domain::{Slot, StoreGeneration};
+use jiff::SignedDuration;
 use spool::sim::Fault;
 use uuid::Uuid;
 
 use super::{Action, World};
+use crate::bench::wall;
+use crate::message::device;
 
 impl World {
     pub(super) fn fault(&mut self) {
@@ -17,7 +20,7 @@ impl World {
         let pause = self.rng.millis(least, most);
         self.after(pause, Action::Fault);
         let bench = usize::try_from(self.rng.below(self.benches.len() as u64)).unwrap_or(0);
-        match self.rng.below(14) {
+        match self.rng.below(18) {
             0..=2 => self.cut(bench, true),
             3 => self.benches[bench].half_open = self.benches[bench].connection.is_some(),
             4 if self.benches[bench].process.is_some() => self.kill(bench, false),
@@ -33,26 +36,58 @@ impl World {
                 self.figures.failed_syncs += u64::from(fault != Fault::NoSpace);
                 self.benches[bench].disk.fault_in(operations, fault);
             }
-            8 if self.server_up => self.crash_server(),
+            8 => {
+                let replica = self.some_replica();
+                if self.replicas[replica].up {
+                    self.crash_server(replica);
+                }
+            }
             9 if self.rng.chance(300) => self.crash_broker(),
             10 => {
-                // The server's connection alone: acknowledgements of what it has are lost.
-                self.broker.server_gone();
-                self.serve();
+                // A slot's connection alone: acknowledgements of what its owner has are lost.
+                let slot = Slot::of(&device(bench));
+                self.disconnect(slot);
             }
             11 => self.backups.push(self.database.clone()),
             12 if self.plan.restores_database => self.restore_database(),
             13 if self.plan.restores_disk => self.restore_disk(bench),
+            14 if self.plan.freezes => {
+                let replica = self.some_replica();
+                self.freeze(replica);
+            }
+            15 => {
+                let replica = self.some_replica();
+                self.hand_over(replica);
+            }
+            16 if self.plan.clock_jumps => {
+                let off = i64::try_from(self.rng.below(2 * 400 * 24 * 3_600)).unwrap_or(0);
+                let off = SignedDuration::from_secs(off - 400 * 24 * 3_600);
+                self.benches[bench].clock_off = if self.rng.chance(300) {
+                    SignedDuration::ZERO
+                } else {
+                    off
+                };
+            }
+            17 => self.database_away_until = self.now + self.rng.millis(0, 15_000),
             _ => {}
         }
     }
 
+    fn some_replica(&mut self) -> usize {
+        usize::try_from(self.rng.below(self.replicas.len() as u64)).unwrap_or(0)
+    }
+
     pub(super) fn crash_broker(&mut self) {
+        self.trace
+            .line(self.now, || "the broker dies and loses everything".to_owned());
+        let slots: Vec<Slot> = self.broker.slots.keys().copied().collect();
+        for slot in slots {
+            self.disconnect(slot);
+        }
         self.broker.crash();
         for bench in 0..self.benches.len() {
             self.cut(bench, true);
         }
-        self.broker.server_gone();
         let pause = self.rng.millis(100, 10_000);
         self.after(pause, Action::StartBroker);
     }
@@ -63,20 +98,30 @@ impl World {
         }
         let which = usize::try_from(self.rng.below(self.backups.len() as u64)).unwrap_or(0);
         self.figures.database_restores += 1;
-        if self.server_up {
-            self.crash_server();
+        // Who restores a database stops its servers.
+        for replica in 0..self.replicas.len() {
+            if self.replicas[replica].up {
+                self.crash_server(replica);
+            }
         }
-        let generation = self.database.generation;
-        self.database = self.backups[which].clone();
-        // Nobody may say so: then the generation is the one of the backup.
-        if self.rng.chance(700) {
+        let generation = self.database.generation();
+        self.database = self.backups[which].clone().restored_over(&self.database);
+        // Nobody may say so: then the generation is the one of the backup. But one that was given out already, for
+        // another life, can't be told from it by anybody.
+        let declared = self.rng.chance(700) || self.database.generation() != generation;
+        if declared {
             self.ids += 1;
-            self.database.generation = StoreGeneration(Uuid::from_u128(u128::from(self.ids)));
-        } else if self.database.generation != generation {
-            // A generation that was given out already, for another life, can't be told from it by anybody.
-            self.ids += 1;
-            self.database.generation = StoreGeneration(Uuid::from_u128(u128::from(self.ids)));
+            let candidate = StoreGeneration(Uuid::from_u128(u128::from(self.ids)));
+            self.database.declare_restored(candidate, wall(self.now));
         }
+        self.trace.line(self.now, || {
+            let said = if declared {
+                "and says so"
+            } else {
+                "and says nothing"
+            };
+            format!("somebody restores the database {said}")
+        });
         // Backups of the life that ended stay what they are.
     }
 
@@ -96,6 +141,9 @@ impl World {
             Some((image, then)) => {
                 self.figures.disk_restores += 1;
                 self.kill(bench, true);
+                self.trace.line(self.now, || {
+                    format!("the disk of bench {bench} is put back to an old image")
+                });
                 self.benches[bench].disk.restore(&image);
                 for key in counted.difference(&then) {
                     self.truth.counted.remove(key);

@@ -1,11 +1,12 @@
-//! The broker between benches and server.
+//! The broker between benches and servers.
 
 use agent_link::LinkInput;
+use fleet_domain::Slot;
 
 use super::{Action, World};
 use crate::broker::EXPIRY;
+use crate::message::{Down, Message, device};
 use crate::plan::Mutant;
-use crate::server::{Down, Message};
 
 impl World {
     pub(super) fn arrive(&mut self, bench: usize, connection: u64, message: Message) {
@@ -27,24 +28,74 @@ impl World {
     }
 
     pub(super) fn enqueue(&mut self, message: Message) {
-        if self.broker.up {
-            self.broker.waiting.push_back(message);
-            self.serve();
+        if !self.broker.up {
+            return;
+        }
+        let slot = Slot::of(&device(message.bench));
+        if !self.broker.enqueue(slot, message) {
+            self.figures.dropped += 1;
+        }
+        self.serve(slot);
+    }
+
+    /// Delivers to the owner of a slot what waits, in order.
+    pub(super) fn serve(&mut self, slot: Slot) {
+        if !self.broker.up {
+            return;
+        }
+        let window = self.plan.window;
+        loop {
+            let latency = self.latency();
+            let Some(session) = self.broker.slots.get_mut(&slot) else {
+                return;
+            };
+            let Some((replica, connection)) = session.connection else {
+                return;
+            };
+            let Some(message) = session.deliver(window) else {
+                return;
+            };
+            let time = (self.now + latency).max(session.last);
+            session.last = time;
+            self.at(
+                time,
+                Action::ToServer {
+                    replica,
+                    slot,
+                    connection,
+                    message,
+                },
+            );
         }
     }
 
-    /// Delivers to the server what waits, in order.
-    pub(super) fn serve(&mut self) {
-        if !self.server_up || !self.broker.up {
+    /// A replica connects with a slot's client id: whoever had it is thrown out.
+    pub(super) fn take_over(&mut self, replica: usize, slot: Slot) -> u64 {
+        self.disconnect(slot);
+        self.ids += 1;
+        let connection = self.ids;
+        let session = self.broker.slots.entry(slot).or_default();
+        session.connection = Some((replica, connection));
+        self.serve(slot);
+        connection
+    }
+
+    /// Ends a slot's connection from the broker's side. Its replica hears of it behind what is on the way.
+    pub(super) fn disconnect(&mut self, slot: Slot) {
+        let Some(session) = self.broker.slots.get_mut(&slot) else {
             return;
-        }
-        while let Some(message) = self.broker.waiting.pop_front() {
-            self.broker.unacknowledged.push_back(message.clone());
-            let latency = self.latency();
-            let time = (self.now + latency).max(self.broker.last_to_server);
-            self.broker.last_to_server = time;
-            let connection = self.broker.server_connection;
-            self.at(time, Action::ToServer { connection, message });
+        };
+        let last = session.last;
+        if let Some((replica, connection)) = session.disconnect() {
+            let time = (self.now + self.latency()).max(last);
+            self.at(
+                time,
+                Action::Gone {
+                    replica,
+                    slot,
+                    connection,
+                },
+            );
         }
     }
 
