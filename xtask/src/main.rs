@@ -10,6 +10,7 @@ mod generate;
 mod mutants;
 mod page;
 mod queries;
+mod sim;
 mod workspace;
 
 use std::path::PathBuf;
@@ -78,6 +79,8 @@ enum Command {
     },
     /// Break everything by a plan while benches work, and judge what came of their events.
     Chaos(chaos::Options),
+    /// Run the delivery contract in simulated time, by seed.
+    Sim(sim::Options),
     /// Run all checks and tests; ends with one line `N passed, N failed`.
     Test,
     /// Say what this machine has and lacks.
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
             report: report.as_deref(),
         }),
         Command::Chaos(options) => chaos::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Test => gate::run(),
         Command::Doctor { install } => doctor::run(install),
         Command::Generate { check } => generate::run(check),
