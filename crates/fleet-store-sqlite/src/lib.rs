@@ -39,7 +39,7 @@ use fleet_store::{
 };
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use uuid::Uuid;
 
 use crate::column::time;
@@ -225,6 +225,9 @@ async fn writer(path: &Path) -> Result<SqlitePool, OpenError> {
         .max_connections(1)
         .idle_timeout(None)
         .max_lifetime(None)
+        // SQLite ends a transaction by itself when the disk is full or fails, and the driver then counts one that is
+        // not there: such a connection could never begin another. Chaos found a server that stood still for it.
+        .before_acquire(|conn, _| Box::pin(async move { Ok(!conn.is_in_transaction()) }))
         .connect_with(options(path).create_if_missing(true))
         .await
         .map_err(|error| Faults(path).open(error))
@@ -548,5 +551,27 @@ impl Store for SqliteStore {
     }
     async fn artifacts(&self) -> Result<Vec<ArtifactRow>, StoreError> {
         catalog::artifacts(self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_that_sqlite_has_ended_by_itself_does_not_end_the_store() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plant = "plant-1".parse().expect("a name");
+        let now = Timestamp::UNIX_EPOCH;
+        let generation = StoreGeneration(Uuid::from_u128(1));
+        let store = SqliteStore::open(&folder.path().join("fleet.db"), plant, now, generation)
+            .await
+            .expect("a store");
+        let mut tx = store.begin().await.expect("a transaction");
+        // As SQLite does when the disk is full (SQLITE_FULL) or fails (SQLITE_IOERR).
+        sqlx::query("ROLLBACK").execute(&mut *tx).await.expect("rolled back");
+        drop(tx);
+        let tx = store.begin().await.expect("another one");
+        tx.commit().await.expect("committed");
     }
 }

@@ -34,10 +34,10 @@ pub use jars::{Jars, folder as services_folder};
 pub use kafka::{Kafka, KafkaOptions, ServerCertificate};
 #[cfg(feature = "kafka")]
 pub use kafka_reader::{KafkaReader, KafkaRecord};
+pub use loop_disk::LoopDisk;
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use postgres::{Postgres, PostgresOptions};
 pub use programs::ServiceProgram;
-pub use loop_disk::LoopDisk;
 pub use prometheus::{Prometheus, PrometheusOptions, promtool};
 
 /// A user of a service, for the tests of credentials.
