@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::disk::Disk;
 use crate::error::SpoolError;
-use crate::files::{Files, STATE};
+use crate::files::{Files, RESERVE, STATE};
 use crate::format::{self, Place, RECORD_HEAD};
 use crate::open;
 use crate::state::{Hole, SpoolState, State};
@@ -166,7 +166,7 @@ impl<D: Disk> Spools<D> {
             marks_unsynced: false,
             open_from: 0,
             buffer: Vec::new(),
-            reserved: loaded.reserved,
+            reserved: false,
             state_dirty: loaded.state_changed,
         };
         // A full disk must not keep the bench from sending what it holds: compact tries again.
@@ -180,6 +180,10 @@ impl<D: Disk> Spools<D> {
         if let Some(newest) = loaded.unmarked {
             passes(spools.replace_marks(newest))?;
         }
+        let reserve = spools.limits.reserve_bytes;
+        // Its blocks are there already, unless the start that made it was cut short: then they are asked for again.
+        spools.reserved =
+            loaded.reserved && reserve > 0 && spools.files.disk.reserve(RESERVE, reserve).is_ok();
         passes(spools.keep_reserve())?;
         spools.skip_settled();
         let outstanding = spools.outstanding();

@@ -229,27 +229,32 @@ fn results_of_accepted_jobs_find_room_on_a_disk_that_somebody_else_has_filled() 
         }
         spools.sync()
     };
-    write(&mut spools, 10).unwrap();
+    write(&mut spools, 5).unwrap();
     assert_eq!(spools.room().unwrap().refusing, None);
     small.fill();
     assert!(spools.room().unwrap().refusing.is_some(), "no new job");
+    // A start on the full disk still has what was set aside.
+    drop(spools);
+    let (mut spools, _) = open(1);
+    spools.begin(id(2)).unwrap();
+    write(&mut spools, 10).unwrap();
     // What the accepted ones still have to say: as much as was set aside.
     let promised = RESERVE / 616 - 400;
     write(&mut spools, promised).expect("there is room for every result that was promised");
     assert!(spools.room().unwrap().refusing.is_some());
     while write(&mut spools, 1).is_ok() {}
-    let counted = spools.order().next().unwrap().1;
+    let counted = spools.order().last().unwrap().1;
     assert!(counted >= 10 + promised, "{counted}");
     drop(spools);
     let (mut spools, opened) = open(1);
     let real = |damage: &&spool::Damage| !matches!(damage.kind, DamageKind::TrimmedTail { .. });
     assert_eq!(opened.damage.iter().find(real), None);
     for seq in [1, 10, 11, counted / 2, counted] {
-        assert_eq!(spools.read(id(1), seq).unwrap(), Read::Event(event(seq)));
+        assert_eq!(spools.read(id(2), seq).unwrap(), Read::Event(event(seq)));
     }
     // The disk has room again: the reserve is taken anew, and jobs are.
     std::fs::remove_file(small.0.path().join("somebody-else")).unwrap();
-    spools.begin(id(2)).unwrap();
+    spools.begin(id(3)).unwrap();
     spools.compact(at(2)).unwrap();
     assert_eq!(spools.room().unwrap().refusing, None);
     small.fill();
