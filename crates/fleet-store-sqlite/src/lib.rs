@@ -569,7 +569,10 @@ mod tests {
             .expect("a store");
         let mut tx = store.begin().await.expect("a transaction");
         // As SQLite does when the disk is full (SQLITE_FULL) or fails (SQLITE_IOERR).
-        sqlx::query("ROLLBACK").execute(&mut *tx).await.expect("rolled back");
+        sqlx::query("ROLLBACK")
+            .execute(&mut *tx)
+            .await
+            .expect("rolled back");
         drop(tx);
         let tx = store.begin().await.expect("another one");
         tx.commit().await.expect("committed");

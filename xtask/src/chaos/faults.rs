@@ -34,6 +34,8 @@ pub(super) struct Chaos<'a> {
     /// How much later than planned everything comes: putting something back takes its time.
     late: Duration,
     kept: restore::Kept,
+    /// Events in Kafka when the backup was made.
+    in_kafka: u64,
 }
 
 /// Begin or end of a step.
@@ -53,6 +55,7 @@ impl<'a> Chaos<'a> {
             begun: Instant::now(),
             late: Duration::ZERO,
             kept: restore::Kept::default(),
+            in_kafka: 0,
         }
     }
 
@@ -125,10 +128,11 @@ impl<'a> Chaos<'a> {
             Act::DiskFull(disk) => self.stand.disk(*disk, true)?,
             Act::Backup => {
                 self.whole().await?;
-                restore::backup(self.stand).await?;
+                self.in_kafka = restore::backup(self.stand).await?;
             }
             Act::RestoreDatabase(declared) => {
                 self.whole().await?;
+                restore::until_relayed(self.stand, self.in_kafka).await?;
                 restore::database(self.stand, *declared).await?;
             }
             Act::Image(of) => {

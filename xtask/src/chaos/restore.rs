@@ -14,6 +14,8 @@ use super::stand::{DATABASE, Stand};
 
 /// A loaded machine, a relay's lease, a transaction of a relay that has died.
 const WITHIN: Duration = Duration::from_mins(3);
+/// Events that Kafka has and the backup does not know.
+const MORE_THAN_THE_BACKUP: u64 = 200;
 /// Whether the relay stands still because of a restore is known so soon.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -56,17 +58,33 @@ fn backup_path(stand: &Stand) -> PathBuf {
     stand.folder.join("backup")
 }
 
-/// Makes a backup.
-pub(super) async fn backup(stand: &mut Stand) -> anyhow::Result<()> {
+async fn in_kafka(stand: &Stand) -> Option<u64> {
+    ledger(stand).await?["in_kafka"].as_u64()
+}
+
+/// Makes a backup. Gives how many events were in Kafka then.
+pub(super) async fn backup(stand: &mut Stand) -> anyhow::Result<u64> {
     let backup = backup_path(stand);
+    let relayed = in_kafka(stand).await.unwrap_or_default();
     match stand.size.mode {
-        Mode::Plant => stand.postgres()?.dump(DATABASE, &backup).await,
+        Mode::Plant => stand.postgres()?.dump(DATABASE, &backup).await?,
         Mode::Embedded => {
             stand.stop_server(0).await?;
             copy_database(&stand.sqlite(), &backup)?;
-            stand.start_one(Target(Component::Server, 0)).await
+            stand.start_one(Target(Component::Server, 0)).await?;
         }
     }
+    Ok(relayed)
+}
+
+/// Waits until Kafka has clearly more than the backup: else a restore would be of no consequence.
+pub(super) async fn until_relayed(stand: &Stand, at_backup: u64) -> anyhow::Result<()> {
+    eventually(
+        "events in Kafka that the backup does not know",
+        WITHIN,
+        async || (in_kafka(stand).await? >= at_backup + MORE_THAN_THE_BACKUP).then_some(()),
+    )
+    .await
 }
 
 /// Puts the backup back and does what the runbook says.
