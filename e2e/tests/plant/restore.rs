@@ -15,7 +15,7 @@ use crate::plant::Plant;
 use crate::{NAMED_WITHIN, WITHIN, phase, services};
 
 /// A bench that was there before the backup and does not come back.
-const AWAY: &str = "restored-away-000";
+const AWAY: &str = "restored-away-00000";
 /// Partitions of each topic, the product's default.
 const PARTITIONS: usize = 12;
 
@@ -124,7 +124,7 @@ async fn offers_are_held(plant: &Plant) -> anyhow::Result<String> {
     let procedure = workload.procedure("calibrate.camera")?;
     let vin = *workload.candidates(procedure).first().context("a vehicle")?;
     let mut request = job_request(procedure, vin, None)?;
-    request["device"] = json!("restored-load-000");
+    request["device"] = json!("restored-load-00000");
     let job = api.post("/api/v1/jobs", &request).await?;
     let job = job["id"].as_str().context("a job has an id")?.to_owned();
     eventually("only the bench that is away is waited for", WITHIN, async || {

@@ -1,5 +1,5 @@
-//! Carries out what the agent's core says, as the agent does. A simulated bench has no ECU: it refuses what it is
-//! offered.
+//! Carries out what the agent's core says, as the agent does. A simulated bench has no ECU: it lets what it is offered
+//! expire.
 
 use std::collections::VecDeque;
 
@@ -59,13 +59,9 @@ impl<B: BenchDisk> Bench<B> {
                     events.push_back(Event::Persisted { revision });
                 }
                 Effect::AppendEvent(append) => appended.push(append),
-                Effect::Prepare { key, .. } => events.push_back(Event::PreparationFailed {
-                    key,
-                    code: "simulated_bench".to_owned(),
-                    detail: "a bench of the load test has no ECU".to_owned(),
-                }),
-                // Nothing is ever accepted here, so nothing can be started, recovered or stopped.
-                Effect::DropPreparation(_)
+                // An offer is never prepared, so it expires; nothing is accepted, started, recovered or stopped.
+                Effect::Prepare { .. }
+                | Effect::DropPreparation(_)
                 | Effect::StartAttempt { .. }
                 | Effect::RecoverAttempt { .. }
                 | Effect::StopAttempt { .. } => {}
