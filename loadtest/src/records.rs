@@ -203,7 +203,11 @@ mod tests {
         let mut unknown = record(&made[2], 2);
         unknown.seq = 99;
         let books = judge(&made[..2], &[record(&made[0], 0), changed, unknown]);
-        assert_eq!((books.phantoms, books.lost), (2, 0), "it is there, with other bytes");
+        assert_eq!(
+            (books.phantoms, books.lost),
+            (2, 0),
+            "it is there, with other bytes"
+        );
         let named = |part: &str| books.named.iter().any(|line| line.contains(part));
         assert!(
             named("vds.results.v1-3@1") && named("load-00001") && named(" 99)"),

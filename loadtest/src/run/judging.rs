@@ -155,16 +155,11 @@ impl Kafka {
         }
     }
 
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "as with the feature"
-    )]
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "as with the feature")]
     pub(super) async fn catch_up(&mut self, _wanted: u64) -> Result<(), RunError> {
         Ok(())
     }
 
-    #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(super) async fn end(self) -> Result<Records, RunError> {
         Ok(Records(None))
     }
