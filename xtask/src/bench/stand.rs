@@ -1,14 +1,16 @@
 //! The services and the one server.
 
 use std::path::Path;
+use std::time::Duration;
 
 use fleet_testkit::services::{Kafka, KafkaOptions, Mosquitto, MosquittoOptions, Postgres, PostgresOptions};
-use fleet_testkit::{Server, Settings};
+use fleet_testkit::{ApiError, Server, Settings, eventually};
 
 use super::processes::Watched;
 use super::{figures, program};
 
 pub(super) const PLANT: &str = "bench";
+const RELAYS_WITHIN: Duration = Duration::from_mins(1);
 /// Of the topics with events.
 const PARTITIONS: u32 = 8;
 
@@ -85,12 +87,33 @@ impl Stand {
             (of_postgres, of_mosquitto) = (Some(postgres), Some(mosquitto));
         }
         let server = Server::start(&program("fleet-server"), &folder.join("server"), settings, &[]).await?;
-        Ok(Self {
+        let stand = Self {
             server,
             postgres: of_postgres,
             mosquitto: of_mosquitto,
             kafka,
+        };
+        if stand.kafka.is_some() {
+            stand.relays().await?;
+        }
+        Ok(stand)
+    }
+
+    /// Waits until the relay has its topics.
+    async fn relays(&self) -> anyhow::Result<()> {
+        let api = self.server.api();
+        eventually("a relay that runs", RELAYS_WITHIN, async || {
+            let answer = match api.get("/readyz").await {
+                Ok(answer) => answer,
+                // Not ready is an answer too.
+                Err(ApiError::Refused { problem, .. }) => problem,
+                Err(ApiError::Transport { .. }) => return None,
+            };
+            let checks = answer["checks"].as_array()?;
+            let kafka = checks.iter().find(|check| check["name"] == "kafka")?;
+            (kafka["state"] == "ok").then_some(())
         })
+        .await
     }
 
     /// Where the benches connect.
