@@ -277,7 +277,7 @@ mod tests {
             },
             ordinal: 0,
             id: fleet_domain::EventId(Uuid::from_u128(u128::from(seq))),
-            topic: "vds.job-events.v1".into(),
+            topic: "vds.job-events.v1",
             vin: None,
             hash: hash(&seq.to_be_bytes()),
             bytes: 8,

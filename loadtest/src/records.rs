@@ -176,8 +176,8 @@ mod tests {
         let made = made();
         let records: Vec<_> = order
             .iter()
-            .enumerate()
-            .map(|(at, of)| record(&made[*of], at as i64))
+            .zip(0..)
+            .map(|(of, at)| record(&made[*of], at))
             .collect();
         let books = judge(&made, &records);
         (books.lost, books.duplicates, books.reordered, books.phantoms)

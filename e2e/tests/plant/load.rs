@@ -80,6 +80,7 @@ impl Load {
             seed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
             Ok(SimBench::new(seed))
         })?;
+        #[expect(clippy::cast_precision_loss, reason = "a rate of a few benches")]
         let rate = options.benches as f64 / options.every.as_secs_f64();
         population.begin(&Curve::steady(rate), &[]);
         Ok(Self {

@@ -31,7 +31,7 @@ async fn a_run_passes_when_every_event_is_where_it_belongs_and_leaves_nothing_be
         let mut lines = Vec::new();
         let options = server.options(disks);
         let report = run::run(&scenario(STEADY), &options, &mut |line| {
-            lines.push(line.to_owned())
+            lines.push(line.to_owned());
         })
         .await;
         let report = report.expect("a report");
@@ -159,12 +159,12 @@ async fn the_books_name_an_event_that_is_lost_and_one_that_counts_twice() {
     assert_eq!(books::compare(&made, &ledgers, false), []);
 
     // The bench made one more, or one less, than the server has.
-    let last = made
+    let newest = made
         .iter()
         .max_by_key(|made| (&made.place.device, made.place.seq))
         .expect("events")
         .clone();
-    let mut more = last.clone();
+    let mut more = newest.clone();
     more.place.seq += 1;
     made.push(more.clone());
     let told = books::compare(&made, &ledgers, false);
@@ -177,11 +177,11 @@ async fn the_books_name_an_event_that_is_lost_and_one_that_counts_twice() {
         place,
         (more.place.device.as_str(), more.place.spool, Some(more.place.seq))
     );
-    made.retain(|made| made.place != more.place && made.place != last.place);
+    made.retain(|made| made.place != more.place && made.place != newest.place);
     let told = books::compare(&made, &ledgers, false);
     assert!(
         told.iter()
-            .any(|line| line.device == last.place.device && line.what.contains("the bench made")),
+            .any(|line| line.device == newest.place.device && line.what.contains("the bench made")),
         "{told:?}"
     );
     server.stop().await;

@@ -158,6 +158,12 @@ fn what_is_wrong_is_named_with_file_place_and_what_would_be_right() {
             assert!(said.contains(part), "{part:?} is not in {said:?}");
         }
     }
+    let error = Scenario::load("no-such-file.toml").expect_err("no file");
+    assert!(error.to_string().contains("no-such-file.toml"), "{error}");
+}
+
+#[test]
+fn a_command_line_that_makes_no_scenario_is_named() {
     for (overrides, part) in [
         (
             Overrides {
@@ -209,8 +215,6 @@ fn what_is_wrong_is_named_with_file_place_and_what_would_be_right() {
             "{part}: {error}"
         );
     }
-    let error = Scenario::load("no-such-file.toml").expect_err("no file");
-    assert!(error.to_string().contains("no-such-file.toml"), "{error}");
 }
 
 #[test]
