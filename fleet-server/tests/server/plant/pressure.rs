@@ -14,7 +14,7 @@ use super::stand::{Mqtt, on_postgres, until_ready};
 use crate::support::Server;
 
 /// Bytes that may wait for their commit.
-const MOST: usize = 1 << 20;
+const MOST: usize = 64 << 10;
 /// A message of each slot may be in hand above it.
 const IN_HAND: u64 = 16 * 4096;
 /// How much larger the process may become meanwhile, benches and their events in it too.
@@ -45,7 +45,7 @@ async fn buffered(server: &Server) -> u64 {
     line.expect("the metric").parse().expect("a number")
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_is_bounded_while_the_database_stands_still_and_everything_arrives_once() {
     let (mut postgres, url, _folder) = own(services::PostgresOptions::default()).await;
     let mqtt = Mqtt::start().await;
@@ -57,13 +57,13 @@ async fn memory_is_bounded_while_the_database_stands_still_and_everything_arrive
     .await;
     until_ready(&server).await;
     let plan = Plan {
-        benches: 150,
-        events: 60,
-        pause: Duration::from_millis(5),
+        benches: 40,
+        events: 50,
+        pause: Duration::from_millis(20),
     };
     let load = Load::start(mqtt.broker.address().port(), plan);
     server
-        .until("/api/v1/ledger", |ledger| ledger["stored"].as_u64() > Some(500))
+        .until("/api/v1/ledger", |ledger| ledger["stored"].as_u64() > Some(100))
         .await;
     postgres.freeze().expect("it runs");
     let (before, end) = (resident(), Instant::now() + FROZEN);
