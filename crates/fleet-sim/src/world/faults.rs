@@ -62,11 +62,15 @@ impl World {
             16 if self.plan.clock_jumps => {
                 let off = i64::try_from(self.rng.below(2 * 400 * 24 * 3_600)).unwrap_or(0);
                 let off = SignedDuration::from_secs(off - 400 * 24 * 3_600);
-                self.benches[bench].clock_off = if self.rng.chance(300) {
+                let off = if self.rng.chance(300) {
                     SignedDuration::ZERO
                 } else {
                     off
                 };
+                self.trace.line(self.now, || {
+                    format!("the clock of bench {bench} is off by {off:#}")
+                });
+                self.benches[bench].clock_off = off;
             }
             17 => self.database_away_until = self.now + self.rng.millis(0, 15_000),
             _ => {}

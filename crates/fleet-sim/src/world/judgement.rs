@@ -73,7 +73,9 @@ impl World {
             judge.removed(&names[*bench], *spool, *seq);
         }
         // Receipted, then dropped for want of room, then asked for by a restored database: a hole says so.
-        let may_expire = self.plan.keep_receipted < self.plan.disturbed && self.figures.database_restores > 0;
+        // A bench's clock that jumps ahead ends the time for which it is kept.
+        let short = self.plan.keep_receipted < self.plan.disturbed || self.plan.clock_jumps;
+        let may_expire = short && self.figures.database_restores > 0;
         if may_expire {
             for (bench, spool, seq) in self.truth.counted.keys().filter(|key| self.in_hole(**key)) {
                 judge.removed(&names[*bench], *spool, *seq);

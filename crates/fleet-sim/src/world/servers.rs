@@ -45,6 +45,15 @@ impl World {
             return;
         }
         let (now, owner) = (wall(self.now), self.replicas[replica].owner(replica));
+        let lapsed: Vec<Slot> = self.replicas[replica]
+            .owned
+            .iter()
+            .filter(|(_, owned)| self.now >= owned.since + LEASE)
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in lapsed {
+            self.lose(replica, slot);
+        }
         let terms: Vec<SlotTerm> = self.replicas[replica]
             .owned
             .iter()
@@ -179,10 +188,23 @@ impl World {
         if self.now < self.database_away_until {
             return self.commit_soon(replica, Duration::from_millis(500));
         }
+        // It may have stood still behind this check: then the term in the transaction is all that keeps it out.
+        let checked_before = self.plan.freezes && self.rng.chance(500);
         let server = &mut self.replicas[replica];
         let mut arrivals = std::mem::take(&mut server.batch);
-        // What came under a term that has ended comes to the slot's next owner.
-        arrivals.retain(|arrival| server.is_current(arrival.slot, arrival.term, self.now));
+        // What came under a term that has ended comes to the slot's next owner: its connection ends too.
+        let ended: BTreeSet<(Slot, u64)> = arrivals
+            .iter()
+            .filter(|arrival| !checked_before && !server.is_current(arrival.slot, arrival.term, self.now))
+            .map(|arrival| (arrival.slot, arrival.term))
+            .collect();
+        arrivals.retain(|arrival| !ended.contains(&(arrival.slot, arrival.term)));
+        for (slot, term) in ended {
+            let owned = self.replicas[replica].owned.get(&slot);
+            if owned.is_some_and(|owned| owned.term == term) {
+                self.lose(replica, slot);
+            }
+        }
         if arrivals.is_empty() {
             return;
         }
