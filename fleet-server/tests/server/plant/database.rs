@@ -14,7 +14,7 @@ use crate::bench::Bench;
 use crate::support::Server;
 
 /// A PostgreSQL of the test's own, to be hurt.
-pub(super) async fn own(options: PostgresOptions) -> (Postgres, String, TempDir) {
+async fn own(options: PostgresOptions) -> (Postgres, String, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     // The server may run as another user.
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))

@@ -3,6 +3,5 @@
 mod broker;
 mod database;
 mod load;
-mod pressure;
 mod replicas;
 mod stand;
