@@ -42,8 +42,8 @@ use fleet_store::{
     Advanced, AlarmRow, ArtifactRow, AttemptRow, BenchFilter, BenchRow, Changes, Created, DeadLetterRow,
     DesiredList, DispatchOutcome, EventRow, IngestBatch, IngestOutcome, JobChange, JobFilter, JobRow,
     KafkaHigh, LedgerTotals, NewAlarm, NewJob, OutboxAdvance, OutboxCursor, OutboxRead, OutboxRow, Page,
-    Paged, Patience, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention, SlotLease,
-    SlotTerm, SpoolCounts, StepRow, Store, StoreCounts, StoreError,
+    Paged, Patience, ProcedureRow, PruneOutcome, RelayRow, RelayTerm, ReplicaNotice, ReplicaRow, Retention,
+    SlotLease, SlotTerm, SpoolCounts, StepRow, Store, StoreCounts, StoreError,
 };
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
