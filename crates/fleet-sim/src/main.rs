@@ -111,12 +111,12 @@ fn many(first: u64, runs: u64) -> ExitCode {
                 let (seeds, failed) = (count.load(Ordering::Relaxed), failures(&done));
                 println!(
                     "{seeds} of {runs} seeds, {} a minute, {failed} failed",
-                    rate(seeds, now - began)
+                    rate(seeds, now.saturating_sub(began))
                 );
             }
         }
     });
-    let took = fleet_clock::boot_now() - began;
+    let took = fleet_clock::boot_now().saturating_sub(began);
     report(
         &done.into_inner().unwrap_or_else(PoisonError::into_inner),
         count.into_inner(),

@@ -210,7 +210,7 @@ fn rejection(row: &fleet_domain::Rejection) -> Rejection {
 }
 
 /// The receipt as it is sent.
-pub(crate) fn receipt(row: ReceiptRow) -> (usize, Down) {
+pub(crate) fn receipt(row: &ReceiptRow) -> (usize, Down) {
     let receipt = Receipt {
         store_generation: row.generation,
         spool_id: row.spool,

@@ -442,7 +442,7 @@ impl World {
                 slot,
                 connection,
                 message,
-            } => self.to_server(replica, slot, connection, message),
+            } => self.receive(replica, slot, connection, message),
             Action::Gone {
                 replica,
                 slot,

@@ -265,7 +265,7 @@ impl Database {
             };
             self.store_event(row, event.traceparent.clone());
         }
-        for step in &recorded.steps {
+        for &step in &recorded.steps {
             self.write_step(step);
         }
         for attempt in &recorded.attempts {
@@ -345,25 +345,22 @@ impl Database {
         let mut ledger = ledger.clone();
         ledger.rejections.clear();
         let spools = self.spools.entry(device.clone()).or_default();
-        match spools.get_mut(&ledger.spool) {
-            Some(spool) => {
-                let before = spool
-                    .outstanding_since
-                    .filter(|_| spool.ledger.through == ledger.through);
-                spool.outstanding_since = (ledger.announced > ledger.through).then(|| before.unwrap_or(now));
-                spool.ledger = ledger;
-            }
-            None => {
-                let spool = Spool {
-                    outstanding_since: (ledger.announced > ledger.through).then_some(now),
-                    ledger,
-                    in_kafka: 0,
-                    already_in_kafka: 0,
-                    unrelayable: 0,
-                    expired: 0,
-                };
-                spools.insert(spool.ledger.spool, spool);
-            }
+        if let Some(spool) = spools.get_mut(&ledger.spool) {
+            let before = spool
+                .outstanding_since
+                .filter(|_| spool.ledger.through == ledger.through);
+            spool.outstanding_since = (ledger.announced > ledger.through).then(|| before.unwrap_or(now));
+            spool.ledger = ledger;
+        } else {
+            let spool = Spool {
+                outstanding_since: (ledger.announced > ledger.through).then_some(now),
+                ledger,
+                in_kafka: 0,
+                already_in_kafka: 0,
+                unrelayable: 0,
+                expired: 0,
+            };
+            spools.insert(spool.ledger.spool, spool);
         }
     }
 
@@ -392,7 +389,7 @@ impl Database {
         self.dead.insert(letter.id, Arc::new(letter));
     }
 
-    fn write_step(&mut self, step: &StepWrite<'_>) {
+    fn write_step(&mut self, step: StepWrite<'_>) {
         let row = StepRow {
             index: step.index,
             step: step.step.clone(),

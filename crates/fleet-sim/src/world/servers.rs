@@ -93,12 +93,12 @@ impl World {
             self.trace.line(self.now, || {
                 format!("server {replica} has slot {slot} in term {}", term.term)
             });
-            let owned = Owned {
+            let fresh = Owned {
                 term: term.term,
                 since: self.now,
                 connection: None,
             };
-            self.replicas[replica].owned.insert(slot, owned);
+            self.replicas[replica].owned.insert(slot, fresh);
         }
         let is_connected = self.replicas[replica]
             .owned
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_server(&mut self, replica: usize, slot: Slot, connection: u64, message: Message) {
+    pub(super) fn receive(&mut self, replica: usize, slot: Slot, connection: u64, message: Message) {
         let server = &mut self.replicas[replica];
         let Some(owned) = server.owned.get(&slot) else {
             return;
@@ -370,7 +370,7 @@ impl World {
             self.send_down(bench, down);
         }
         for row in outcome.receipts {
-            let (bench, down) = message::receipt(row);
+            let (bench, down) = message::receipt(&row);
             self.send_down(bench, down);
         }
     }
