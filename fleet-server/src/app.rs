@@ -257,11 +257,8 @@ impl App {
             health,
             readers: AtomicUsize::new(0),
         }));
-        let http = tokio::spawn(
-            axum::serve(listener, router)
-                .with_graceful_shutdown(closing.clone().cancelled_owned())
-                .into_future(),
-        );
+        let served = axum::serve(listener, router).with_graceful_shutdown(closing.clone().cancelled_owned());
+        let http = tokio::spawn(served.into_future());
         if config.store.database == Database::Sqlite && way.embedded.is_some() {
             all_ready(&slots).await?;
         }

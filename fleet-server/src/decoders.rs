@@ -21,6 +21,9 @@ pub struct Reading {
 }
 
 /// Reads a message as ingest does.
+///
+/// # Panics
+/// Never: there are 16 slots.
 pub fn message(topic: &str, properties: Vec<(String, String)>, payload: &[u8]) -> Reading {
     let arrival = Arrival {
         slot: Slot::all().next().expect("there are 16 slots"),

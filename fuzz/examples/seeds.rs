@@ -45,19 +45,15 @@ fn wire() {
         seed("wire-topic", channel, topic.as_str().expect("a text"));
     }
     for (r#type, pairs) in frame["properties"].as_object().expect("properties") {
-        let lines: String = pairs
-            .as_array()
-            .expect("pairs")
-            .iter()
-            .map(|pair| {
-                format!(
-                    "{}={}\n",
-                    pair[0].as_str().expect("a name"),
-                    pair[1].as_str().expect("a value")
-                )
-            })
-            .collect();
-        let document = read(format!("{golden}/{}.json", r#type));
+        let mut lines = String::new();
+        for pair in pairs.as_array().expect("pairs") {
+            let (name, value) = (
+                pair[0].as_str().expect("a name"),
+                pair[1].as_str().expect("a value"),
+            );
+            lines += &[name, "=", value, "\n"].concat();
+        }
+        let document = read([golden, "/", r#type, ".json"].concat());
         seed("wire-properties", r#type, &lines);
         seed("wire-event", r#type, &document);
         let topic = frame["topics"]["events"].as_str().expect("a topic");
@@ -126,6 +122,7 @@ fn saved_state() -> Vec<u8> {
     bytes
 }
 
+#[expect(clippy::too_many_lines, reason = "a list of seeds")]
 fn diagnostics() {
     let announcement = VehicleAnnouncement {
         vin: *b"WDB1110101A000001",
@@ -322,9 +319,7 @@ fn spools() {
         spools.begin(SpoolId(Uuid::from_u128(run))).expect("it begins");
         for event in 0..6_u8 {
             let position = spools.next_position().expect("begun");
-            spools
-                .append(position, &vec![event; 90])
-                .expect("the disk is sound");
+            spools.append(position, &[event; 90]).expect("the disk is sound");
             spools.sync().expect("the disk is sound");
         }
         spools.settle(SpoolId(Uuid::from_u128(run)), 2, now);

@@ -74,7 +74,9 @@ pub(crate) fn commands(data: &[u8]) {
         problems.len() <= MAX_OPEN_JOBS,
         "at most one problem for an entry"
     );
-    problems.iter().for_each(|problem| useful(problem));
+    for problem in &problems {
+        useful(problem);
+    }
 }
 
 /// What a document claims to be, so that the checks against topic and properties are passed.

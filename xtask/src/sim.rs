@@ -31,7 +31,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let (seed, runs) = (options.seed.to_string(), options.runs.to_string());
     if !options.relay {
         let mut delivery = workspace::cargo();
-        delivery.args(["run", "-q", "-p", "fleet-sim", "--", "--seed", &seed, "--runs", &runs]);
+        delivery.args([
+            "run",
+            "-q",
+            "-p",
+            "fleet-sim",
+            "--",
+            "--seed",
+            &seed,
+            "--runs",
+            &runs,
+        ]);
         if !passes(&mut delivery)? {
             return Ok(ExitCode::FAILURE);
         }
@@ -45,7 +55,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             relay.env("RELAY_SEED", &seed);
         } else {
             // Its seeds begin with 0.
-            relay.env("RELAY_SEEDS", options.seed.saturating_add(options.runs).to_string());
+            relay.env(
+                "RELAY_SEEDS",
+                options.seed.saturating_add(options.runs).to_string(),
+            );
         }
         if !passes(&mut relay)? {
             return Ok(ExitCode::FAILURE);

@@ -196,13 +196,12 @@ impl Committer {
             .is_none_or(|at| now.saturating_sub(at) >= NAMES_EVERY);
         if read && arrivals.iter().any(|arrival| self.gate.is_new(&arrival.topic)) {
             let names = self.store.device_names(self.gate.most());
-            match tokio::time::timeout(GATE_WITHIN, names).await {
-                Ok(Ok(names)) => {
-                    self.gate.learn(&names, now);
-                    self.named_at = Some(now);
-                }
+            if let Ok(Ok(names)) = tokio::time::timeout(GATE_WITHIN, names).await {
+                self.gate.learn(&names, now);
+                self.named_at = Some(now);
+            } else {
                 // Nothing is committed either while the database is away, and the commit says so.
-                Ok(Err(_)) | Err(_) => tracing::debug!("the names of the benches can't be read"),
+                tracing::debug!("the names of the benches can't be read");
             }
         }
         let (mut flooded, mut strangers) = (0, 0);
@@ -231,9 +230,10 @@ impl Committer {
             tracing::warn!(?alarm, "alarm");
             self.metrics.ingest.alarms(alarm.kind, 1);
             let raised = self.store.raise_alarm(&alarm, fleet_clock::wall_now());
-            match tokio::time::timeout(GATE_WITHIN, raised).await {
-                Ok(Ok(_)) => self.feed.changed(),
-                Ok(Err(_)) | Err(_) => tracing::error!(?alarm, "an alarm could not be stored"),
+            if let Ok(Ok(_)) = tokio::time::timeout(GATE_WITHIN, raised).await {
+                self.feed.changed();
+            } else {
+                tracing::error!(?alarm, "an alarm could not be stored");
             }
         }
     }

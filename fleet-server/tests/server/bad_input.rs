@@ -90,9 +90,12 @@ fn changed(bench: &Bench, seq: u64, change: impl FnOnce(&mut Value)) -> Vec<u8> 
     serde_json::to_vec(&event).expect("JSON")
 }
 
+/// Makes the payload for a position of a bench.
+type Payload = fn(&Bench, u64) -> Vec<u8>;
+
 #[tokio::test]
 async fn payloads_that_are_no_event_of_this_place_are_rejected_by_name() {
-    let rows: [(Row, fn(&Bench, u64) -> Vec<u8>); 4] = [
+    let rows: [(Row, Payload); 4] = [
         (
             Row {
                 input: "the payload names another bench",
@@ -103,7 +106,7 @@ async fn payloads_that_are_no_event_of_this_place_are_rejected_by_name() {
             },
             |bench, seq| {
                 changed(bench, seq, |event| {
-                    event["source"] = "/plants/plant-1/devices/bench-9".into()
+                    event["source"] = "/plants/plant-1/devices/bench-9".into();
                 })
             },
         ),

@@ -109,12 +109,9 @@ pub(super) async fn run(
         .arg(folder.join("benches"))
         .arg("--report")
         .arg(&file);
-    match (&stand.kafka, plan.judge_kafka) {
-        (Some(kafka), true) => {
-            let how = if plan.consumer_beside { "arrival" } else { "record" };
-            command.args(["--kafka", &kafka.bootstrap(), "--kafka-latency", how]);
-        }
-        (Some(_), false) | (None, _) => {}
+    if let Some(kafka) = stand.kafka.as_ref().filter(|_| plan.judge_kafka) {
+        let how = if plan.consumer_beside { "arrival" } else { "record" };
+        command.args(["--kafka", &kafka.bootstrap(), "--kafka-latency", how]);
     }
     let mut child = command
         .stdin(Stdio::null())
@@ -127,20 +124,18 @@ pub(super) async fn run(
     let waits_for_relay = stand.kafka.is_some() && plan.judge_kafka;
     let followed = follow(&mut child, stand, &watched, waits_for_relay);
     let limit = BESIDE + Duration::from_secs(plan.warm_up_s + plan.seconds + plan.drained_within_s);
-    let moments = match tokio::time::timeout(limit, followed).await {
-        Ok(moments) => moments?,
-        Err(_) => {
-            let _ = child.kill();
-            bail!("the load test did not end within {} s", limit.as_secs());
-        }
+    let Ok(moments) = tokio::time::timeout(limit, followed).await else {
+        let _ = child.kill();
+        bail!("the load test did not end within {} s", limit.as_secs());
     };
+    let moments = moments?;
     let status = child.wait().context("cannot wait for loadtest")?;
     if !status.success() && ![Some(1), Some(INVALID)].contains(&status.code()) {
         bail!("loadtest ended with {status}");
     }
     let report = std::fs::read(&file).with_context(|| format!("no report {}", file.display()))?;
     let report: Value = serde_json::from_slice(&report).context("the load test's report is JSON")?;
-    let mut result = summary(&report, &moments)?;
+    let mut result = summary(&report, &moments);
     result["statements"] = moments.statements;
     result["name"] = json!(plan.name);
     result["rate_wanted"] = json!(plan.rate);
@@ -190,10 +185,10 @@ async fn follow(
     Ok(moments)
 }
 
-fn summary(report: &Value, moments: &Moments) -> anyhow::Result<Value> {
+fn summary(report: &Value, moments: &Moments) -> Value {
     let (Some(begun), Some(drained)) = (&moments.begun, &moments.drained) else {
         // It failed before everything had its receipt: there is nothing to divide by.
-        return Ok(json!({ "outcome": report["outcome"], "reasons": report["reasons"], "held": false }));
+        return json!({ "outcome": report["outcome"], "reasons": report["reasons"], "held": false });
     };
     let events = number(&report["counts"]["published"]).max(1.0);
     let per_million = |seconds: f64| seconds * 1e6 / events;
@@ -210,7 +205,7 @@ fn summary(report: &Value, moments: &Moments) -> anyhow::Result<Value> {
         .map(|(name, seconds)| ((*name).to_owned(), json!(per_million(*seconds))))
         .collect();
     let kafka = &report["books"]["kafka"];
-    Ok(json!({
+    json!({
         "outcome": report["outcome"],
         "reasons": report["reasons"],
         "events": events,
@@ -234,7 +229,7 @@ fn summary(report: &Value, moments: &Moments) -> anyhow::Result<Value> {
         "resident_mib": drained.1.resident_mib(),
         "stages": drained.2.stages(&begun.2, seconds),
         "held": held(report),
-    }))
+    })
 }
 
 /// The rate was sustained: the schedule was kept, the books agree, and no backlog was left.

@@ -66,7 +66,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<Value> {
         &folder.path,
     )
     .await?;
-    let samples = sampler.end().await?;
+    let memory = sampler.end().await?;
     let waiting = in_outbox(&api).await?;
     println!("  {waiting} events wait; Kafka comes back");
     let begin = Instant::now();
@@ -82,17 +82,17 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<Value> {
         (in_outbox(&api).await.ok()? < waiting).then_some(())
     })
     .await?;
-    let (first, begun) = (in_outbox(&api).await?, Instant::now());
+    let (to_relay, started) = (in_outbox(&api).await?, Instant::now());
     relayed(&api).await?;
-    let took = begun.elapsed().as_secs_f64();
+    let took = started.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    let catch_up = first as f64 / took;
-    let (least, most, slope) = flatness(&samples);
+    let catch_up = to_relay as f64 / took;
+    let (least, most, slope) = flatness(&memory);
     println!(
         "\nfleet-server while Kafka was away: {least} to {most} MiB, {slope:.2} MiB per 100,000 events after the first 200,000"
     );
     println!(
-        "catch-up: {first} events in {took:.1} s, {catch_up:.0}/s; Kafka took {:.1} s to start",
+        "catch-up: {to_relay} events in {took:.1} s, {catch_up:.0}/s; Kafka took {:.1} s to start",
         restarted.as_secs_f64()
     );
     for (name, of) in [("with Kafka", &before), ("without", &away)] {
@@ -106,7 +106,7 @@ pub(super) async fn run(common: &Common) -> anyhow::Result<Value> {
     Ok(json!({
         "bench": "memory", "machine": machine, "rate": rate, "waiting": waiting,
         "rss_mib": { "least": least, "most": most, "mib_per_100000_events": slope },
-        "samples": samples.iter().map(|(stored, kib)| json!([stored, kib])).collect::<Vec<_>>(),
+        "samples": memory.iter().map(|(stored, kib)| json!([stored, kib])).collect::<Vec<_>>(),
         "catch_up_per_second": catch_up, "with_kafka": before, "without_kafka": away,
         "sound": load::is_sound(&before) && load::is_sound(&away),
     }))

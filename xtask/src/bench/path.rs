@@ -70,15 +70,14 @@ async fn measure(
         judge_kafka: true,
         drained_within_s: 60,
     };
-    let rates = match common.rate {
-        Some(rate) => vec![rate],
-        None => {
-            let probe = load::run(stand, kind, plan("probe", PROBE_RATE, PROBE_S), folder).await?;
-            let capacity = number(&probe["receipts_per_second"]);
-            println!("  about {capacity:.0}/s come through");
-            runs.push(probe);
-            TRIED.iter().map(|part| on_grid(capacity * part)).collect()
-        }
+    let rates = if let Some(rate) = common.rate {
+        vec![rate]
+    } else {
+        let probe = load::run(stand, kind, plan("probe", PROBE_RATE, PROBE_S), folder).await?;
+        let capacity = number(&probe["receipts_per_second"]);
+        println!("  about {capacity:.0}/s come through");
+        runs.push(probe);
+        TRIED.iter().map(|part| on_grid(capacity * part)).collect()
     };
     let mut highest = None;
     for (name, rate) in ["sustained", "sustained-2", "sustained-3"].into_iter().zip(rates) {

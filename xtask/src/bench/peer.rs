@@ -44,7 +44,7 @@ async fn cost(chain: &mut Chain, rate: u32, seconds: u64) -> anyhow::Result<Valu
     watched.add("publishers", Some(publishing.pid()));
     let before = watched.usage();
     let published = publishing.ended().await?;
-    let settled = chain.settled(Duration::from_secs(60)).await?;
+    let settled = chain.settled(Duration::from_mins(1)).await?;
     let used = watched.usage().since(&before);
     #[expect(clippy::cast_precision_loss, reason = "seconds per million")]
     let per_million = |seconds: f64| seconds * 1e6 / settled.stored.max(1) as f64;

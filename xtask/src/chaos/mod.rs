@@ -51,6 +51,7 @@ const PACKAGES: [&str; 7] = [
 
 /// What is asked for.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct Options {
     /// The plan of faults follows from seed, kills and seconds
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -128,18 +129,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let folder = match &options.keep {
-        Some(folder) => {
-            if folder.exists() && folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
-                bail!("{} is not empty; name a new folder", folder.display());
-            }
-            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            Folder::Lasting(folder.canonicalize()?)
+    let folder = if let Some(folder) = &options.keep {
+        if folder.exists() && folder.read_dir().is_ok_and(|mut files| files.next().is_some()) {
+            bail!("{} is not empty; name a new folder", folder.display());
         }
-        None => {
-            let made = tempfile::Builder::new().prefix("vds-fleet-chaos-").tempdir();
-            Folder::Temporary(made.context("cannot make a folder")?)
-        }
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Folder::Lasting(folder.canonicalize()?)
+    } else {
+        let made = tempfile::Builder::new().prefix("vds-fleet-chaos-").tempdir();
+        Folder::Temporary(made.context("cannot make a folder")?)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

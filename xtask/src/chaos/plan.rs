@@ -242,7 +242,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// SplitMix64: a seed is a whole plan.
+/// `SplitMix64`: a seed is a whole plan.
 struct Rng(u64);
 
 impl Rng {

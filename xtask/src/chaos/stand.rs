@@ -312,9 +312,18 @@ impl Stand {
         let mut faults = Faults::default();
         match fault {
             None => {}
-            Some(LinkFault::Reset) => return Ok(proxy.cut()),
-            Some(LinkFault::ServerGone) => return Ok(proxy.half_open(Side::Server)),
-            Some(LinkFault::ClientGone) => return Ok(proxy.half_open(Side::Client)),
+            Some(LinkFault::Reset) => {
+                proxy.cut();
+                return Ok(());
+            }
+            Some(LinkFault::ServerGone) => {
+                proxy.half_open(Side::Server);
+                return Ok(());
+            }
+            Some(LinkFault::ClientGone) => {
+                proxy.half_open(Side::Client);
+                return Ok(());
+            }
             Some(LinkFault::ResetAfter(bytes)) => faults.reset_after = Some(bytes),
             Some(LinkFault::ByteWise) => faults.byte_wise = true,
             Some(LinkFault::BlackHole) => faults.black_hole = true,
@@ -514,6 +523,7 @@ impl Stand {
         let folder = self.folder.join(&name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let (config, status) = (folder.join("benches.toml"), folder.join("status.json"));
+        #[expect(clippy::cast_precision_loss, reason = "a handful of benches")]
         let of_one = self.size.rate / self.size.crowd.benches as f64;
         let settings = Settings::new()
             .with("plant", PLANT)

@@ -136,7 +136,7 @@ fn a_small_disk_is_full_and_takes_more_when_it_is_freed() {
     )
     .expect("root and loop devices");
     let file = disk.folder().join("file");
-    std::fs::write(&file, [1; 100_000]).expect("there is room");
+    std::fs::write(&file, vec![1; 100_000]).expect("there is room");
     disk.fill().expect("filled");
     let refused = std::fs::write(disk.folder().join("other"), vec![1; 1_000_000]).expect_err("it is full");
     assert_eq!(refused.kind(), std::io::ErrorKind::StorageFull);
