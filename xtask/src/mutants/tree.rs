@@ -196,16 +196,17 @@ fn seed_folder(from: &Path, to: &Path) -> io::Result<()> {
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
             seed_folder(&path, &to)?;
-        } else if metadata.is_file() && !to.exists() {
-            if metadata.len() < LINKED || fs::hard_link(&path, &to).is_err() {
-                if fs::copy(&path, &to).is_err() {
-                    continue;
-                }
-                File::options()
-                    .append(true)
-                    .open(&to)?
-                    .set_modified(metadata.modified()?)?;
+        } else if metadata.is_file()
+            && !to.exists()
+            && (metadata.len() < LINKED || fs::hard_link(&path, &to).is_err())
+        {
+            if fs::copy(&path, &to).is_err() {
+                continue;
             }
+            File::options()
+                .append(true)
+                .open(&to)?
+                .set_modified(metadata.modified()?)?;
         }
     }
     Ok(())
