@@ -16,20 +16,6 @@ const PAGE_WITHIN: Duration = Duration::from_mins(10);
 /// It ends three benches, a server and the vehicles in order.
 const DEMO_ENDS_WITHIN: Duration = Duration::from_mins(1);
 
-/// Slices of the long proofs, which have commands of their own (`docs/testing.md`): what each is, and its arguments.
-const SLICES: [(&str, &str); 4] = [
-    ("simulation", "sim --seed 1 --runs 300"),
-    (
-        "chaos of a plant",
-        "chaos --seed 1 --kills 8 --seconds 40 --rate 100 --events 3000",
-    ),
-    (
-        "chaos of a server",
-        "chaos --embedded --seed 1 --kills 5 --seconds 30 --rate 100 --events 2000",
-    ),
-    ("mutants", "mutants no-fsync"),
-];
-
 /// How a part went. A part that counts no tests is one check.
 struct Part {
     name: &'static str,
@@ -95,12 +81,6 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
     gate.check("demo of a plant", |logs| {
         own(&["demo", "--plant", "--once"], &logs.join("demo-plant.log"))
     });
-    for (name, args) in SLICES {
-        gate.check(name, |logs| {
-            let args: Vec<_> = args.split(' ').collect();
-            own(&args, &logs.join(format!("{}.log", name.replace(' ', "-"))))
-        });
-    }
     if gate.passed("page: build") {
         gate.tests("page: in Chromium", |logs| {
             vitest(&mut browser_tests()?, &logs.join("ui-browser.log"))
